@@ -1,0 +1,1 @@
+"""Pairs or sets in, named figures out."""

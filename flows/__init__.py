@@ -1,0 +1,1 @@
+"""The stages as plain functions, their command line and their Prefect flows."""

@@ -1,0 +1,1 @@
+"""The kernel that every other package shares, and that imports none of them."""

@@ -1,0 +1,92 @@
+"""The media of one item, and the faces in it. Nothing here decodes or encodes: see `video`, `image` and `audio`."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Picture = NDArray[np.uint8]
+"""(height, width, 3) RGB, both sides even."""
+
+Mask = NDArray[np.uint8]
+"""(height, width), 0 untouched … 255 wholly replaced."""
+
+MediaType = Literal["video", "image", "audio"]
+
+
+@dataclass(frozen=True)
+class Sound:
+    """Mono sound: `samples` float32 (n,) in [-1, 1] at `rate` Hz."""
+
+    samples: NDArray[np.float32]
+    rate: int
+
+
+@dataclass(frozen=True)
+class Track:
+    """One face through one clip, frame by frame; what is not seen in a frame is NaN there and `seen` is False.
+
+    `box` float32 (frames, 4) as x0 y0 x1 y1 in pixels; `points` float32 (frames, 5, 2): right eye, left eye, nose,
+    mouth's right and left corner (the person's right is the picture's left); `mesh` float32 (frames, 468, 3), x and y in
+    pixels, z in pixels towards the camera negative; `score` float32 (frames,) in [0, 1]; `seen` bool (frames,).
+    """
+
+    box: NDArray[np.float32]
+    points: NDArray[np.float32]
+    mesh: NDArray[np.float32]
+    score: NDArray[np.float32]
+    seen: NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A stream of pictures and/or mono sound, never assumed to fit in memory.
+
+    Each call of `pictures` starts a new pass and yields exactly `frames` pictures; `sound` decodes the whole sound (10 MB a
+    minute at 44.1 kHz), cut or padded to the pictures' duration, or gives None. `fps` is exact; an image has one frame and
+    fps 0, sound alone has no frames. `track` is the face to work on, where one was asked for. `name` is for errors.
+    """
+
+    media_type: MediaType
+    width: int
+    height: int
+    fps: Fraction
+    frames: int
+    pictures: Callable[[], Iterator[Picture]]
+    sound: Callable[[], Sound | None]
+    track: Track | None = None
+    name: str = ""
+
+    @property
+    def duration(self) -> Fraction:
+        """Seconds of picture."""
+        return Fraction(self.frames) / self.fps if self.fps else Fraction(0)
+
+
+@dataclass(frozen=True)
+class Segment:
+    """When something was changed: `start_s` to `end_s` seconds, in the `video` or the `audio`."""
+
+    start_s: float
+    end_s: float
+    modality: Literal["video", "audio"]
+
+
+@dataclass(frozen=True)
+class Made:
+    """What a generator hands to `watermark.seal`: one pass over pictures, each with the mask of what was changed in it.
+
+    `pictures` yields `frames` times (picture, mask or None); all masks are given or none is. `sound` is the whole sound.
+    """
+
+    media_type: MediaType
+    width: int
+    height: int
+    fps: Fraction
+    frames: int
+    pictures: Iterator[tuple[Picture, Mask | None]]
+    sound: Sound | None
+    segments: tuple[Segment, ...] = ()

@@ -1,0 +1,63 @@
+"""One row of a manifest."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from fractions import Fraction
+from types import MappingProxyType
+from typing import Literal
+
+from forgeline.clip import MediaType, Segment
+
+Label = Literal["real", "fake"]
+Role = Literal["ingested", "control", "null_twin", "forgery", "augmentation"]
+Split = Literal["train", "val", "test"]
+SPLITS: tuple[Split, ...] = ("train", "val", "test")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample:
+    """A clip of a corpus (`role` is `ingested`) or one that the factory made; or, with a `reason`, why there is none.
+
+    Ids of people are `<source>:<name>`. `media`, `mask` and `track` are paths relative to the checkout, with `/`.
+    `origin` names what several clips of a corpus were cut from (a YouTube video, a DFDC part): they share a split.
+    `split` of an ingested sample is the corpus's official one, or None. Rows compare and hash by value.
+    """
+
+    sample_id: str
+    media: str
+    media_type: MediaType
+    label: Label
+    role: Role
+    method: str
+    source: str
+    recipe: str
+    video_label: Label | None = None
+    audio_label: Label | None = None
+    content_class: str | None = None
+    variant: str = "master"
+    pair_id: str | None = None
+    target_id: str | None = None
+    source_id: str | None = None
+    apparent_id: str | None = None
+    parents: tuple[str, ...] = ()
+    origin: str | None = None
+    split: Split | None = None
+    shard: str | None = None
+    mask: str | None = None
+    segments: tuple[Segment, ...] = ()
+    width: int = 0
+    height: int = 0
+    fps: Fraction = Fraction(0)
+    frames: int = 0
+    duration_s: float = 0.0
+    sample_rate: int = 0
+    mark_id: str | None = None
+    mark_key_id: str | None = None
+    mark_read: Literal["payload", "matched"] | None = None
+    licence: str = ""
+    permitted_use: tuple[str, ...] = ()
+    sha256: str = ""
+    bytes: int = 0
+    track: str | None = None
+    scores: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
+    reason: str | None = None

@@ -1,0 +1,15 @@
+"""A plug-in's fields are its section of `params.yaml`."""
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Section(BaseModel):
+    """Frozen, typed parameters: a misspelt key or a wrong type is an error, and `settings()` goes into the recipe."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True)
+
+    def settings(self) -> dict[str, Any]:
+        """The fields as plain JSON values."""
+        return self.model_dump(mode="json")

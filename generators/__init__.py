@@ -1,0 +1,1 @@
+"""One method, one file: parents in, clip and ground truth out."""

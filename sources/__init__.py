@@ -1,0 +1,1 @@
+"""One corpus, one file: reads it from disk as it is distributed."""

@@ -1,0 +1,1 @@
+"""Mark, encode, tag, read back: the only way a made clip reaches disk."""
