@@ -1,0 +1,349 @@
+"""Video files in and out, through PyAV. One thread everywhere: x264 gives other bytes with another thread count."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import av
+import numpy as np
+from av.codec.context import Flags
+from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc, Interpolation
+from numpy.typing import NDArray
+from pydantic import Field
+
+from forgeline.clip import Clip, Mask, Picture, Sound, Track
+from forgeline.errors import MediaError, PromiseError
+from forgeline.section import Section
+
+LONGEST_SIDE = 8192
+"""Pixels; a larger picture is refused before it is decoded."""
+
+# Playlists and the like could make the decoder open other files, so only true containers are allowed.
+_CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegts,mpegvideo,asf,flv,ogg,nut,mxf,h264,wav,flac,mp3,aac"
+_OPEN = {"format_whitelist": _CONTAINERS, "protocol_whitelist": "file"}
+_SCALER = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.BITEXACT
+_GAP_S = 0.02
+
+
+class Encoding(Section):
+    """How x264 encodes a picture stream."""
+
+    crf: Annotated[int, Field(ge=0, le=51)] = 18
+    """Constant rate factor: 0 loses nothing but chroma, 18 is visually lossless, 23 and 40 are the field's c23 and c40."""
+    preset: Literal["ultrafast", "veryfast", "fast", "medium", "slow"] = "medium"
+    """x264's speed against size."""
+    gop: Annotated[int, Field(ge=1, le=250)] = 24
+    """Pictures from one key picture to the next: the watermark of moving video lives in the key pictures."""
+
+
+@dataclass(frozen=True)
+class _Timing:
+    """Constant-rate grid over a stream: picture i is shown at `start + i / fps` seconds."""
+
+    start: Fraction
+    fps: Fraction
+    frames: int
+    even: bool
+
+
+def open_video(path: Path, track: Track | None = None) -> Clip:
+    """The clip in a video file: upright, constant frame rate, both sides cut to even, the sound in sync with the picture.
+
+    A variable frame rate is put on a constant grid (each picture is the newest one at its time). Packets are read once to
+    learn the timing, and one picture is decoded. Raises MediaError for what can't be used, there or during a pass.
+    """
+    with _reading(path) as container:
+        if not container.streams.video:
+            raise MediaError(path, "has no picture stream", "give a video, or leave the file out")
+        timing = _timing(container, path)
+        has_sound = bool(container.streams.audio)
+    if timing.frames < 2:
+        raise MediaError(path, "has only one picture", "give a video of at least two pictures, or leave the file out")
+    with _reading(path) as container:
+        first = next(_decoded(container, path), None)
+        if first is None:
+            raise MediaError(path, "holds no picture that can be decoded", "replace the file by a whole copy")
+        height, width = _upright(first).shape[:2]
+    return Clip(
+        media_type="video",
+        width=width,
+        height=height,
+        fps=timing.fps,
+        frames=timing.frames,
+        pictures=lambda: _pictures(path, timing, (height, width)),
+        sound=lambda: _sound(path, timing) if has_sound else None,
+        track=track,
+        name=str(path),
+    )
+
+
+def read_masks(path: Path) -> Iterator[Mask]:
+    """The masks of a file that `MaskWriter` wrote, exactly as they were given. Raises MediaError."""
+    with _reading(path) as container:
+        for frame in _decoded(container, path):
+            plane = frame.planes[0]  # luma as it is: a conversion to grey would rescale its range
+            rows = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)
+            yield rows[: frame.height, : frame.width].copy()
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[av.container.InputContainer]:
+    try:
+        # A file object, not a name: a hostile file name can't be taken for a protocol.
+        with path.open("rb") as file, av.open(file, options=_OPEN, metadata_errors="replace") as container:
+            yield container
+    except FileNotFoundError as error:
+        raise MediaError(path, "is not there", "put the file back, or run `python -m flows scan`") from error
+    except (av.error.FFmpegError, UnicodeError, OSError) as error:
+        reason = "is empty" if path.exists() and not path.stat().st_size else "is broken, cut off or no video"
+        raise MediaError(path, f"{reason} ({_first_line(error)})", "replace it by a whole copy, or leave it out") from error
+
+
+def _first_line(error: BaseException) -> str:
+    return str(getattr(error, "strerror", None) or error).splitlines()[0]
+
+
+def _timing(container: av.container.InputContainer, path: Path) -> _Timing:
+    stream = container.streams.video[0]
+    if max(stream.codec_context.width, stream.codec_context.height) > LONGEST_SIDE:
+        raise MediaError(path, f"is larger than {LONGEST_SIDE} pixels", "scale it down, or leave it out")
+    tick = stream.time_base or Fraction(1, 90000)
+    times = sorted(p.pts for p in container.demux(stream) if p.pts is not None and p.size and not p.is_discard)
+    nominal = stream.guessed_rate or stream.average_rate
+    if not times or not nominal:
+        raise MediaError(path, "has no picture with a time stamp", "rewrap it (for example as mp4), or leave it out")
+    if len(times) == 1:
+        return _Timing(times[0] * tick, Fraction(nominal), 1, True)
+    steps = np.diff(np.array(times, np.int64))
+    mean = Fraction(times[-1] - times[0], len(times) - 1) * tick
+    # Containers round time stamps to their tick; steps that differ by no more are one constant rate.
+    even = int(steps.max() - steps.min()) <= 2
+    measured = 1 / mean
+    fps = Fraction(nominal) if abs(nominal / measured - 1) < Fraction(1, 200) else measured.limit_denominator(1001)
+    if even:
+        return _Timing(times[0] * tick, fps, len(times), True)
+    frames = int((times[-1] - times[0]) * tick * fps + Fraction(1, 2)) + 1
+    if frames > 4 * len(times):
+        raise MediaError(path, "has jumps in its time stamps", "rewrap or re-encode it, or leave it out")
+    return _Timing(times[0] * tick, fps, frames, False)
+
+
+def _decoded(container: av.container.InputContainer, path: Path) -> Iterator[av.VideoFrame]:
+    stream = container.streams.video[0]
+    stream.codec_context.thread_count = 1
+    for frame in container.decode(stream):
+        if frame.is_corrupt:
+            raise MediaError(path, "holds a picture that is damaged", "replace it by a whole copy, or leave it out")
+        yield frame
+
+
+def _upright(frame: av.VideoFrame) -> Picture:
+    # Untagged video follows the convention that players use: BT.601 below 720 lines, BT.709 from there.
+    space = frame.colorspace
+    if space in (0, 2):
+        space = Colorspace.ITU709 if frame.height >= 720 else Colorspace.ITU601
+    full = frame.color_range == ColorRange.JPEG or frame.format.name.startswith("yuvj")
+    picture = frame.reformat(
+        format="rgb24",
+        src_colorspace=space,
+        src_color_range=ColorRange.JPEG if full else ColorRange.MPEG,
+        dst_color_range=ColorRange.JPEG,
+        interpolation=_SCALER,
+        threads=1,
+    ).to_ndarray()
+    if frame.rotation % 360:
+        picture = np.rot90(picture, frame.rotation // 90)
+    height, width = picture.shape[0] & ~1, picture.shape[1] & ~1
+    return np.ascontiguousarray(picture[:height, :width])
+
+
+def _pictures(path: Path, timing: _Timing, shape: tuple[int, int]) -> Iterator[Picture]:
+    made = 0
+    with _reading(path) as container:
+        tick = container.streams.video[0].time_base or Fraction(1, 90000)
+        shown: av.VideoFrame | None = None
+        for frame in _decoded(container, path):
+            if timing.even:
+                if made < timing.frames:
+                    yield _checked(frame, path, shape)
+                    made += 1
+                continue
+            # The grid's pictures before this frame's time show the frame before it.
+            time = (frame.pts or 0) * tick - timing.start
+            while shown is not None and made < timing.frames and made / timing.fps < time - Fraction(1, 2) / timing.fps:
+                yield _checked(shown, path, shape)
+                made += 1
+            shown = frame
+        while not timing.even and shown is not None and made < timing.frames:
+            yield _checked(shown, path, shape)
+            made += 1
+    if made < timing.frames:
+        raise MediaError(path, f"ends after {made} of {timing.frames} pictures", "replace it by a whole copy, or leave it out")
+
+
+def _checked(frame: av.VideoFrame, path: Path, shape: tuple[int, int]) -> Picture:
+    picture = _upright(frame)
+    if picture.shape[:2] != shape:
+        raise MediaError(path, "changes its picture size", "cut it into clips of one size, or leave it out")
+    return picture
+
+
+def _sound(path: Path, timing: _Timing) -> Sound | None:
+    with _reading(path) as container:
+        stream = container.streams.audio[0]
+        if not stream.rate:
+            return None
+        rate = int(stream.rate)
+        samples = np.zeros(round(timing.frames / timing.fps * rate), np.float32)
+        resampler = av.AudioResampler(format="flt", layout="mono", rate=rate)
+        at: int | None = None
+        for frame in container.decode(stream):
+            if frame.pts is not None and frame.time_base is not None:
+                due = round((frame.pts * frame.time_base - timing.start) * rate)
+                # Time stamps are rounded to the container's tick, so only a true gap moves the sound.
+                if at is None or abs(due - at) > _GAP_S * rate:
+                    at = due
+            frame.pts = None
+            for piece in resampler.resample(frame):
+                at = _place(samples, piece.to_ndarray().reshape(-1), at or 0)
+        for piece in resampler.resample(None):
+            at = _place(samples, piece.to_ndarray().reshape(-1), at or 0)
+    return Sound(samples, rate)
+
+
+def _place(samples: NDArray[np.float32], piece: NDArray[np.float32], at: int) -> int:
+    low, high = max(at, 0), min(at + len(piece), len(samples))
+    if high > low:
+        samples[low:high] = piece[low - at : high - at]
+    return at + len(piece)
+
+
+class VideoWriter:
+    """Writes an mp4: x264 yuv420p tagged BT.709, and the sound as FLAC, exact to the sample. Same input, same bytes.
+
+    A context manager; `write` takes (height, width, 3) uint8 RGB pictures of the size that was named (PromiseError if not).
+    `sound` is cut or padded to the pictures' duration when the file is closed. Bytes depend on the PyAV wheel alone.
+    """
+
+    def __init__(
+        self, path: Path, width: int, height: int, fps: Fraction, encoding: Encoding, sound: Sound | None = None
+    ) -> None:
+        if width % 2 or height % 2:
+            raise PromiseError(path, f"{width}x{height} is not even", "report it: clips always have even sides")
+        self._path, self._shape, self._fps, self._sound = path, (height, width, 3), fps, sound
+        self._container = _mp4(path)
+        options = {"crf": str(encoding.crf), "preset": encoding.preset, "g": str(encoding.gop)}
+        self._video = _x264(self._container, width, height, fps, "yuv420p", options)
+        context = self._video.codec_context
+        context.colorspace, context.color_range = Colorspace.ITU709, ColorRange.MPEG
+        context.color_primaries, context.color_trc = ColorPrimaries.BT709, ColorTrc.BT709
+        self._audio: Any = None
+        if sound is not None:
+            self._audio = self._container.add_stream("flac", rate=sound.rate, layout="mono", format="s16")
+            self._audio.codec_context.flags |= Flags.bitexact
+        self._heard = 0
+        self.frames = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        try:
+            if kind is None:
+                self._write_sound(final=True)
+                for stream in filter(None, (self._video, self._audio)):
+                    self._container.mux(stream.encode(None))
+        finally:
+            self._container.close()
+
+    def write(self, picture: Picture) -> None:
+        """Encode one picture, and the sound that belongs to it."""
+        if picture.shape != self._shape or picture.dtype != np.uint8:
+            what = f"a picture is {picture.shape} {picture.dtype}, not {self._shape} uint8"
+            raise PromiseError(self._path, what, "report it: a generator must keep the size it declared")
+        frame = av.VideoFrame.from_ndarray(picture, format="rgb24").reformat(
+            format="yuv420p",
+            dst_colorspace=Colorspace.ITU709,
+            src_color_range=ColorRange.JPEG,
+            dst_color_range=ColorRange.MPEG,
+            interpolation=_SCALER,
+            threads=1,
+        )
+        frame.pts = self.frames
+        self._container.mux(self._video.encode(frame))
+        self.frames += 1
+        self._write_sound(final=False)
+
+    def _write_sound(self, final: bool) -> None:
+        """Feed the encoder whole blocks up to the newest picture's end, so that the streams are interleaved."""
+        if self._sound is None:
+            return
+        rate, samples = self._sound.rate, self._sound.samples
+        end = round(self.frames / self._fps * rate)
+        block = self._audio.codec_context.frame_size or 4096
+        while self._heard + block <= end or (final and self._heard < end):
+            size = min(block, end - self._heard)
+            piece = np.zeros(size, np.float32)
+            part = samples[self._heard : self._heard + size]
+            piece[: len(part)] = part
+            frame = av.AudioFrame.from_ndarray(to_int16(piece)[None], format="s16", layout="mono")
+            frame.sample_rate, frame.pts, frame.time_base = rate, self._heard, Fraction(1, rate)
+            self._container.mux(self._audio.encode(frame))
+            self._heard += size
+
+
+class MaskWriter:
+    """Writes masks as lossless grey x264 (`read_masks` gives them back bit for bit). A context manager like `VideoWriter`."""
+
+    def __init__(self, path: Path, width: int, height: int, fps: Fraction) -> None:
+        self._path, self._shape = path, (height, width)
+        self._container = _mp4(path)
+        self._video = _x264(self._container, width, height, fps, "gray", {"qp": "0", "preset": "veryfast", "g": "250"})
+        self._video.codec_context.color_range = ColorRange.JPEG
+        self.frames = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        try:
+            if kind is None:
+                self._container.mux(self._video.encode(None))
+        finally:
+            self._container.close()
+
+    def write(self, mask: Mask) -> None:
+        """Encode one mask, (height, width) uint8."""
+        if mask.shape != self._shape or mask.dtype != np.uint8:
+            what = f"a mask is {mask.shape} {mask.dtype}, not {self._shape} uint8"
+            raise PromiseError(self._path, what, "report it: a mask has its picture's size")
+        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(mask), format="gray")
+        frame.color_range = ColorRange.JPEG
+        frame.pts = self.frames
+        self._container.mux(self._video.encode(frame))
+        self.frames += 1
+
+
+def to_int16(samples: NDArray[np.float32]) -> NDArray[np.int16]:
+    """Samples in [-1, 1] as 16-bit integers, rounded to the nearest and clipped."""
+    return np.clip(np.rint(samples * np.float32(32768)), -32768, 32767).astype(np.int16)
+
+
+def _mp4(path: Path) -> av.container.OutputContainer:
+    return av.open(str(path), "w", format="mp4", options={"fflags": "+bitexact", "movflags": "+faststart"})
+
+
+def _x264(
+    container: av.container.OutputContainer, width: int, height: int, fps: Fraction, pixels: str, options: dict[str, str]
+) -> av.VideoStream:
+    # With its macroblock tree x264 reads memory that it never wrote unless the width is a multiple of 64 or so: the same
+    # pictures then give other bytes from run to run (seen with x264 as PyAV 18.1 carries it, by MALLOC_PERTURB_).
+    stream = container.add_stream("libx264", rate=fps, options={**options, "threads": "1", "mbtree": "0"})
+    stream.width, stream.height, stream.pix_fmt = width, height, pixels
+    stream.time_base = stream.codec_context.time_base = 1 / fps
+    stream.codec_context.thread_count = 1
+    stream.codec_context.flags |= Flags.bitexact
+    return stream
