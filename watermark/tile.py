@@ -1,0 +1,279 @@
+"""The mark in one picture: a keyed, band-limited pattern on a torus of 128 x 128 pixels, tiled over the luma.
+
+A part of the pattern's frequencies, known to every holder of the master key, says where the tiles lie (so a crop or a shift is
+found by one correlation); the others carry the code bits, each spread over many frequencies with signs of the shard's key.
+The band is low enough to outlive scaling, chroma subsampling and compression. The pattern is stronger where the picture
+hides it, and each code bit is made as strong as this very picture asks for: the marker looks at its own result through the
+reader's eyes and mends the weak bits. Measured strengths are in `benchmarks/mark.py`.
+
+A strength found in a closed loop over an encoder (variants) would call `Marker` with other `strength_db`; sound is marked
+elsewhere.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from functools import lru_cache
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from scipy import fft
+
+from forgeline.clip import Picture
+from forgeline.errors import MediaError, PromiseError
+from watermark.keys import ShardKey
+from watermark.payload import Mark, Soft, code_length, encode, payload
+
+Plane = NDArray[np.float32]
+Bins = NDArray[np.complex64]
+"""(bins of a layout,) what a picture shows at the layout's frequencies, evened out to about unit amplitude."""
+
+TILE = 128
+"""Pixels from one repetition of the pattern to the next; smaller pictures can't be marked."""
+
+SMALL_SIDE = 400
+"""Pixels; a picture whose shorter side is below carries 32 bits in a wider band, others 64."""
+
+_HALF = TILE // 2
+_LOWEST, _HIGHEST = 3.0, {64: 22.0, 32: 30.0}  # cycles a tile; the upper end by payload
+_SYNC_SHARE = 0.28
+_SYNC_GAIN = np.float32(np.sqrt(2.0))
+_TILT = -0.25  # amplitude falls with frequency a little, as the pictures' own spectrum does
+_ROUNDS = 2
+
+
+def bits_for(width: int, height: int) -> int:
+    """Payload bits of a picture of that size: 32 below 400 pixels on the shorter side, else 64. MediaError below 128."""
+    side = min(width, height)
+    if side < TILE:
+        raise MediaError(f"{width}x{height}", f"is too small for the mark, which needs {TILE} pixels a side", "leave the clip out")
+    return 32 if side < SMALL_SIDE else 64
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where on the torus's frequencies what is: made from the master key's layout secret and the payload's size.
+
+    `ky`, `kx` int (bins,): cycles a tile, kx > 0; `ring` int (bins,): frequencies of about equal radius; `amplitude` float32
+    (bins,). `sync` int: the bins of the template, `template` complex64: their unit phases. `carriers` int: the real numbers
+    (2 * bin for the real, 2 * bin + 1 for the imaginary part) that carry data, ordered by code bit; `starts` int (code
+    bits,): where each code bit's carriers start; `code_bit` int (carriers,): the code bit of each.
+    """
+
+    bits: int
+    ky: NDArray[np.intp]
+    kx: NDArray[np.intp]
+    ring: NDArray[np.intp]
+    amplitude: NDArray[np.float32]
+    sync: NDArray[np.intp]
+    template: Bins
+    carriers: NDArray[np.intp]
+    starts: NDArray[np.intp]
+    code_bit: NDArray[np.intp]
+    half_index: NDArray[np.intp]
+    half_phase: Bins
+    half_gain: NDArray[np.float32]
+
+    def bins(self, folded: NDArray[np.complex64], flip: bool = False) -> Bins:
+        """The layout's view of `fold`'s result, or of its mirror image: phases kept, amplitudes evened out by ring."""
+        if flip:
+            seen = np.conj(folded.ravel()[(-self.ky % _HALF) * (_HALF // 2 + 1) + self.kx])
+            # Mirroring pixels also moves the origin by one half-resolution pixel; the shift search absorbs it.
+        else:
+            seen = folded.ravel()[self.half_index]
+        seen = seen * self.half_phase
+        size = np.abs(seen) + np.float32(1e-9)
+        mean = np.bincount(self.ring, size) / np.bincount(self.ring)
+        gain: NDArray[np.float32] = np.minimum(1 / mean[self.ring], 2.2 / size).astype(np.float32)
+        return seen * gain
+
+    def shifted(self, bins: Bins, down: int, right: int) -> Bins:
+        """The bins of the picture whose tiles lie `down` and `right` pixels off, moved to where they belong."""
+        if not (down or right):
+            return bins
+        turn = np.exp(2j * np.pi / TILE * (self.ky * down + self.kx * right))
+        return bins * turn.astype(np.complex64)
+
+    def locate(self, bins: Bins) -> tuple[float, int, int]:
+        """(peak, down, right): where the tiles lie, and how far the correlation stands out there, in standard deviations."""
+        grid = np.zeros((TILE, TILE // 2 + 1), np.complex64)
+        ky, kx = self.ky[self.sync] % TILE, self.kx[self.sync]
+        grid[ky, kx] = bins[self.sync] * np.conj(self.template) * self.amplitude[self.sync]
+        correlation = fft.irfft2(grid, (TILE, TILE))
+        at = int(correlation.argmax())
+        return float(correlation.flat[at] / correlation.std()), at // TILE, at % TILE
+
+    def agreement(self, bins: Bins) -> NDArray[np.float32]:
+        """(template bins,): how much each agrees with the template: 1 wholly, 0 on average in an unmarked picture."""
+        agreed: NDArray[np.float32] = (bins[self.sync] * np.conj(self.template)).real
+        return agreed
+
+    def soft(self, bins: Bins, signs: NDArray[np.float32], trust: NDArray[np.float32] | None = None) -> Soft:
+        """Soft code bits under shards' `signs` (…, carriers): (…, code bits). `trust` (bins,) weighs the frequencies."""
+        weight = self.amplitude if trust is None else trust
+        values = np.ascontiguousarray(bins * weight).view(np.float32)[self.carriers]
+        return np.add.reduceat(values * signs, self.starts, axis=-1)
+
+    def trust(self, bins: Bins) -> NDArray[np.float32]:
+        """(bins,): the weight of each frequency, from how well the template near it has come through."""
+        agreed = self.agreement(bins)
+        mean = max(float(agreed.mean()), 0.02)
+        rings = np.arange(self.ring.max() + 1)
+        near = np.exp(-0.5 * ((rings[:, None] - rings) / 1.2) ** 2)
+        total = near @ np.bincount(self.ring[self.sync], agreed, len(rings))
+        count = near @ np.bincount(self.ring[self.sync], minlength=len(rings))
+        prior = 8  # bins' worth of the overall mean, for rings with few template bins
+        weight = np.maximum((total + prior * mean) / (count + prior), 0.1 * mean)
+        chosen: NDArray[np.float32] = weight[self.ring].astype(np.float32)
+        return chosen
+
+
+@lru_cache(maxsize=8)
+def layout(secret: bytes, bits: int) -> Layout:
+    """The layout of a master key's layout secret for a payload of 32 or 64 bits."""
+    highest = _HIGHEST[bits]
+    reach = np.arange(-int(highest), int(highest) + 1)
+    ky, kx = (axis.ravel() for axis in np.meshgrid(reach, reach[reach > 0], indexing="ij"))
+    radius = np.hypot(ky, kx)
+    inside = (radius >= _LOWEST) & (radius <= highest)
+    ky, kx, radius = ky[inside], kx[inside], radius[inside]
+    order = _shuffled(secret, f"{bits}/bins", len(radius))
+    sync, data = np.sort(order[: int(len(order) * _SYNC_SHARE)]), order[int(len(order) * _SYNC_SHARE) :]
+    phases = _words(secret, f"{bits}/template", len(sync)) / 2.0**64
+    # Carriers are dealt from low to high frequency, a shuffled hand of all code bits at a time: each gets the same mix.
+    data = data[np.argsort(radius[data], kind="stable")]
+    carriers = np.stack([2 * data, 2 * data + 1], 1).ravel()
+    length = code_length(bits)
+    hands = -(-len(carriers) // length)
+    dealt = np.concatenate([_shuffled(secret, f"{bits}/hand/{hand}", length) for hand in range(hands)])[: len(carriers)]
+    by_bit = np.argsort(dealt, kind="stable")
+    turn = np.pi / TILE
+    return Layout(
+        bits=bits,
+        ky=ky,
+        kx=kx,
+        ring=np.maximum((radius - _LOWEST) / 1.5, 0).astype(np.intp),
+        amplitude=((radius / 10) ** _TILT).astype(np.float32),
+        sync=sync,
+        template=np.exp(2j * np.pi * phases).astype(np.complex64),
+        carriers=carriers[by_bit],
+        starts=np.searchsorted(dealt[by_bit], np.arange(length)),
+        code_bit=dealt[by_bit],
+        half_index=(ky % _HALF) * (_HALF // 2 + 1) + kx,
+        # A pixel at half resolution is the mean of 2 x 2: centred half a pixel further, and weaker at high frequencies.
+        half_phase=np.exp(-1j * turn * (ky + kx)).astype(np.complex64),
+        half_gain=(np.cos(turn * ky) * np.cos(turn * kx)).astype(np.float32),
+    )
+
+
+@lru_cache(maxsize=4096)
+def signs(key: ShardKey, bits: int) -> NDArray[np.float32]:
+    """The shard's data signs (carriers,), +1 or -1."""
+    count = len(layout(key.layout, bits).carriers)
+    stream = hashlib.shake_256(key.secret + f"/signs/{bits}".encode()).digest(-(-count // 8))
+    chosen: NDArray[np.float32] = 1 - 2 * np.unpackbits(np.frombuffer(stream, np.uint8))[:count].astype(np.float32)
+    return chosen
+
+
+def _words(secret: bytes, purpose: str, count: int) -> NDArray[np.uint64]:
+    # Not numpy's generators: their streams may change between versions, and a mark must be readable for years.
+    stream = hashlib.shake_256(secret + f"/{purpose}".encode()).digest(8 * count)
+    return np.frombuffer(stream, "<u8")
+
+
+def _shuffled(secret: bytes, purpose: str, count: int) -> NDArray[np.intp]:
+    return np.argsort(_words(secret, purpose, count), kind="stable")
+
+
+class Marker:
+    """Marks pictures of one clip with one payload, so that luma and colour change by `strength_db` dB (PSNR) on the whole."""
+
+    def __init__(self, key: ShardKey, mark: Mark, strength_db: float) -> None:
+        self._layout = layout(key.layout, mark.bits)
+        self._signs = signs(key, mark.bits)
+        self._code = 1 - 2 * encode(payload(mark, key.secret)).astype(np.float32)
+        self._rms = np.float32(255 / 10 ** (strength_db / 20))
+
+    def __call__(self, picture: Picture) -> Picture:
+        """The marked picture, (height, width, 3) uint8 like the one given; both sides at least 128 pixels."""
+        height, width = picture.shape[:2]
+        if min(height, width) < TILE:
+            raise PromiseError(f"{width}x{height}", f"is below {TILE} pixels", "report it: `bits_for` refuses such clips")
+        luma = half_luma(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY))
+        strength = self._rms * _visibility(luma)
+        spectrum = self._spectrum(luma, strength)
+        pattern = np.zeros((TILE, TILE // 2 + 1), np.complex64)
+        pattern[self._layout.ky % TILE, self._layout.kx] = spectrum
+        tiles = _tiled(fft.irfft2(pattern, (TILE, TILE)), height, width)
+        fine = cv2.resize(strength, (width, height), interpolation=cv2.INTER_LINEAR)
+        change = cv2.multiply(tiles, fine, dtype=cv2.CV_16S)
+        marked: Picture = cv2.add(picture, cv2.merge([change, change, change]), dtype=cv2.CV_8U)
+        return marked
+
+    def _spectrum(self, luma: Plane, strength: Plane) -> Bins:
+        """The pattern's bins, scaled for unit variance, with the code bits strengthened that this picture speaks against."""
+        plan = self._layout
+        gains = np.ones(len(self._code), np.float32)
+        for _ in range(_ROUNDS):
+            half = np.zeros((_HALF, _HALF // 2 + 1), np.complex64)
+            # The inverse transform divides by the number of pixels, here a quarter as many.
+            half.ravel()[plan.half_index] = self._mixed(gains) * np.conj(plan.half_phase) * plan.half_gain / 4
+            tiles = _tiled(fft.irfft2(half, (_HALF, _HALF)), *luma.shape)
+            read = plan.soft(plan.bins(fold(luma + tiles * strength)), self._signs) * self._code
+            mean = max(float(read.mean()), 1e-6)
+            gains = np.clip(gains + 0.7 * (mean - read) / mean, 0.15, 3.5)
+            gains /= np.sqrt(np.mean(gains * gains))
+        return self._mixed(gains)
+
+    def _mixed(self, gains: NDArray[np.float32]) -> Bins:
+        plan = self._layout
+        spectrum = np.zeros(len(plan.ky), np.complex64)
+        spectrum[plan.sync] = plan.template * _SYNC_GAIN
+        spectrum.view(np.float32)[plan.carriers] = self._signs * (self._code * gains)[plan.code_bit]
+        spectrum *= plan.amplitude
+        # Parseval: each bin stands for itself and its conjugate.
+        power = 2 * float(np.vdot(spectrum, spectrum).real) / TILE**4
+        return spectrum / np.float32(np.sqrt(power))
+
+
+def half_luma(luma: NDArray[np.uint8]) -> Plane:
+    """Luma (height, width) at half resolution, float32: all that is read lies well below half of the pixels' band."""
+    height, width = luma.shape
+    even = luma[: height & ~1, : width & ~1]
+    return cv2.resize(even, (width // 2, height // 2), interpolation=cv2.INTER_AREA).astype(np.float32)
+
+
+def fold(luma: Plane) -> NDArray[np.complex64]:
+    """All tiles of a half-resolution luma added up, as a spectrum (64, 33).
+
+    Before, the picture is freed of what varies slowly and evened out in local contrast, so that no edge outweighs the rest.
+    """
+    rough = luma - cv2.blur(cv2.blur(luma, (9, 9)), (9, 9))
+    contrast = cv2.sqrt(cv2.blur(cv2.blur(rough * rough, (9, 9)), (9, 9)))
+    flat = cv2.min(cv2.max(rough / (contrast + np.float32(1.2)), -2.5), 2.5)
+    height, width = flat.shape
+    padded = cv2.copyMakeBorder(flat, 0, -height % _HALF, 0, -width % _HALF, cv2.BORDER_CONSTANT, value=0)
+    tiles = padded.reshape(padded.shape[0] // _HALF, _HALF, padded.shape[1] // _HALF, _HALF)
+    spectrum: NDArray[np.complex64] = fft.rfft2(tiles.sum((0, 2), dtype=np.float32))
+    return spectrum
+
+
+def _visibility(luma: Plane) -> Plane:
+    """How strong the pattern may be at each place, 1 in the root mean square: more in texture, in the dark and in the light.
+
+    Texture is the smallest contrast of a neighbourhood: the flat side of an edge does not hide what the edge would.
+    """
+    rough = luma - cv2.blur(luma, (5, 5))
+    contrast = cv2.erode(cv2.sqrt(cv2.blur(rough * rough, (7, 7))), np.ones((5, 5), np.uint8))
+    light = cv2.blur(luma, (9, 9))
+    allowed = 1 + np.float32(0.3) * cv2.min(contrast, 16.0)
+    allowed *= 1 + 0.35 * np.clip((60 - light) / 60, 0, 1) + 0.25 * np.clip((light - 170) / 85, 0, 1)
+    allowed /= np.sqrt(np.mean(allowed * allowed))
+    allowed = np.clip(allowed, 0.5, 2.2)
+    even: Plane = (allowed / np.sqrt(np.mean(allowed * allowed))).astype(np.float32)
+    return even
+
+
+def _tiled(tile: Plane, height: int, width: int) -> Plane:
+    side = len(tile)
+    return np.tile(tile, (-(-height // side), -(-width // side)))[:height, :width]
