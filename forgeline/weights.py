@@ -1,7 +1,7 @@
 """Every model file the factory uses: what it is, where it comes from, and the hash that it must have.
 
-A file is looked for in the folder `FORGELINE_WEIGHTS`, then in the cache (`FORGELINE_CACHE`, else the user's cache folder),
-and is fetched into the cache when neither has it. Readers load pickles (`.pth`) with `weights_only=True` and nothing else.
+A file is looked for in the folder `FORGELINE_WEIGHTS`, then in the cache (`FORGELINE_CACHE`, else the user's cache
+folder), and is fetched into the cache when neither has it. Readers load the pickle among them with `weights_only=True`.
 """
 
 import functools
@@ -53,8 +53,8 @@ class Wheel:
 class ModelFile:
     """One row of the table. `size` is in bytes, None where its publisher does not tell.
 
-    `sha256_prefix` holds all 64 digits of the SHA-256 wherever they are known, else the leading ones that are published:
-    eight digits reveal a broken download, they do not prove who made the file.
+    `sha256_prefix` holds all 64 digits of the SHA-256 wherever they are known, else the leading ones that are
+    published: eight digits reveal a broken download, they do not prove who made the file.
     """
 
     file: str
@@ -99,8 +99,8 @@ WEIGHTS: dict[str, ModelFile] = {
 def weights(name: str) -> Path:
     """The checked file of the table's row `name`, fetched when this machine does not have it.
 
-    Raises WeightsError when it can't be had or is not the file that its hash names. A wrong file in `FORGELINE_WEIGHTS` is
-    the user's to mend; a wrong one in the cache (a disk that was full) is dropped and fetched again.
+    Raises WeightsError when it can't be had or is not the file that its hash names. A wrong file in `FORGELINE_WEIGHTS`
+    is the user's to mend; a wrong one in the cache (a disk that was full) is dropped and fetched again.
     """
     model = WEIGHTS[name]
     given = os.environ.get("FORGELINE_WEIGHTS")
@@ -120,7 +120,8 @@ def weights(name: str) -> Path:
             else:
                 _unpack(model, model.origin, cache)
         except OSError as error:
-            raise WeightsError(path, f"can't be written ({error})", "set FORGELINE_CACHE to a folder with room") from error
+            todo = "set FORGELINE_CACHE to a folder with room"
+            raise WeightsError(path, f"can't be written ({error})", todo) from error
     return path
 
 

@@ -1,0 +1,378 @@
+"""Faces: found by a detector, followed by a 468-point mesh, and kept as tracks.
+
+Both nets are MediaPipe's, run by OpenCV: BlazeFace short range (Bazarevsky et al. 2019) and Face Mesh (Kartynnik et al.
+2019).
+"""
+
+import math
+import os
+import tempfile
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from forgeline.clip import Clip, Picture, Track
+from forgeline.errors import MediaError
+from forgeline.mesh import (
+    LEFT_EYE,
+    LEFT_EYE_CORNER,
+    LEFT_MOUTH_CORNER,
+    NOSE_TIP,
+    RIGHT_EYE,
+    RIGHT_EYE_CORNER,
+    RIGHT_MOUTH_CORNER,
+)
+from forgeline.weights import weights
+
+Floats = NDArray[np.floating]
+Area = tuple[int, int, int, int]
+"""x0 y0 x1 y1 of a part of a picture, in pixels."""
+
+CONFIDENCE = 0.5
+"""What the mesh net must say for a face to be one."""
+DETECTOR_SIDE = 128
+MESH_SIDE = 192
+MARGIN = 1.5
+"""Side of the square that the mesh net sees, in sides of the face."""
+SEARCH_EVERY = 10
+"""Frames from one search for new faces to the next while a face is being followed."""
+GAP_S = 2.0
+"""A face that comes back within this time, where it was and as large as it was, is the same face."""
+MOST_FACES = 8
+FEWEST_FRAMES = 3
+"""What is seen in fewer frames of a longer clip is a flicker of the nets, not a face."""
+
+
+@dataclass(frozen=True)
+class Face:
+    """One face in one picture: `box` (4,), `points` (5, 2), `mesh` (468, 3), as in a Track; `score` in [0, 1]."""
+
+    box: Floats
+    points: Floats
+    mesh: Floats
+    score: float
+
+
+@dataclass(frozen=True)
+class _Sighting:
+    """What the detector says, in pixels: `box` (4,) brows to chin, `eyes` (2, 2) right and left; `score` in [0, 1]."""
+
+    box: Floats
+    eyes: Floats
+    score: float
+
+
+class FaceFinder:
+    """Both nets, loaded. OpenCV's thread pool is switched off, so that equal pictures give equal bytes."""
+
+    def __init__(self) -> None:
+        cv2.setNumThreads(1)
+        self._detector = cv2.dnn.readNetFromTFLite(str(weights("face_detector")))
+        self._mesher = cv2.dnn.readNetFromTFLite(str(weights("face_mesh")))
+        self._anchors = _anchors()
+
+    def find(self, picture: Picture, threshold: float = 0.5) -> list[Face]:
+        """The faces of a picture, the largest first.
+
+        The detector sees 128 pixels: it finds faces down to about 8 % of the longer side of what it is given. So the
+        whole picture comes first, then tiles of half and of a quarter of the longer side, until something is found.
+        """
+        height, width = picture.shape[:2]
+        for parts in (1, 2, 4):
+            if parts > 1 and max(height, width) < parts * DETECTOR_SIDE:
+                break
+            if faces := self.look(picture, _tiles(width, height, parts), threshold):
+                return faces
+        return []
+
+    def look(
+        self, picture: Picture, areas: Iterable[Area], threshold: float = 0.5, known: Sequence[Face] = ()
+    ) -> list[Face]:
+        """The faces in some areas of a picture, the largest first, without those that are `known` already."""
+        sightings = [sighting for area in areas for sighting in self._detect(picture, area, threshold)]
+        faces: list[Face] = []
+        for sighting in sorted(sightings, key=lambda sighting: -sighting.score):
+            if any(_covers(face.box, sighting.box) for face in [*known, *faces]):
+                continue
+            side = float((sighting.box[2:] - sighting.box[:2]).max())
+            middle = (sighting.box[:2] + sighting.box[2:]) / 2
+            face = self._mesh(picture, middle, side, sighting.eyes[1] - sighting.eyes[0])
+            face = self.follow(picture, face)
+            if face.score >= CONFIDENCE and not any(overlap(face.box, other.box) > 0.3 for other in [*known, *faces]):
+                faces.append(face)
+        return sorted(faces, key=lambda face: -_area(face.box))
+
+    def follow(self, picture: Picture, face: Face) -> Face:
+        """The face that lies where `face` was in the picture before; its `score` says whether there is one.
+
+        A second pass over the same picture refines a mesh whose first place was a guess.
+        """
+        mesh = face.mesh[:, :2]
+        along = mesh[LEFT_EYE_CORNER] - mesh[RIGHT_EYE_CORNER]
+        along = along / max(float(np.hypot(*along)), 1e-6)
+        upright = np.stack([mesh @ along, mesh @ np.array([-along[1], along[0]])], 1)
+        low, high = upright.min(0), upright.max(0)
+        middle = (low + high) / 2
+        back = middle[0] * along + middle[1] * np.array([-along[1], along[0]])
+        return self._mesh(picture, back, float((high - low).max()), along)
+
+    def _detect(self, picture: Picture, area: Area, threshold: float) -> list[_Sighting]:
+        x0, y0, x1, y1 = area
+        part = picture[y0:y1, x0:x1]
+        height, width = part.shape[:2]
+        scale = DETECTOR_SIDE / max(height, width)
+        size = max(1, round(width * scale)), max(1, round(height * scale))
+        left, top = (DETECTOR_SIDE - size[0]) // 2, (DETECTOR_SIDE - size[1]) // 2
+        square = np.zeros((DETECTOR_SIDE, DETECTOR_SIDE, 3), np.uint8)
+        square[top : top + size[1], left : left + size[0]] = cv2.resize(part, size, interpolation=cv2.INTER_AREA)
+        self._detector.setInput(cv2.dnn.blobFromImage(square, 1 / 127.5, mean=(127.5, 127.5, 127.5)))
+        places, logits = self._detector.forward(["regressors", "classificators"])
+        scores = _sigmoid(np.asarray(logits, np.float32).reshape(-1))
+        sure = np.flatnonzero(scores > threshold)
+        rows = np.asarray(places, np.float32).reshape(-1, 8, 2)[sure]
+        rows[:, [0, 2, 3, 4, 5, 6, 7]] += self._anchors[sure, None] * DETECTOR_SIDE
+        rows[:, [0, 2, 3]] -= (left, top)
+        zoom = np.array([width / size[0], height / size[1]], np.float32)
+        middles, sizes = rows[:, 0] * zoom + (x0, y0), rows[:, 1] * zoom
+        boxes = np.concatenate([middles - sizes / 2, middles + sizes / 2], 1).astype(np.float32)
+        eyes = (rows[:, 2:4] * zoom + (x0, y0)).astype(np.float32)
+        return _merge(boxes, eyes, scores[sure])
+
+    def _mesh(self, picture: Picture, middle: Floats, side: float, along: Floats) -> Face:
+        """One pass of the mesh net over a square of MARGIN * `side` pixels, turned so that `along` lies level."""
+        scale = MESH_SIDE / max(side * MARGIN, 1.0)
+        angle = float(np.arctan2(along[1], along[0]))
+        cos, sin = np.cos(angle) * scale, np.sin(angle) * scale
+        turn = np.array([[cos, sin], [-sin, cos]])
+        shift = MESH_SIDE / 2 - turn @ middle
+        square = cv2.warpAffine(
+            picture,
+            np.column_stack([turn, shift]),
+            (MESH_SIDE, MESH_SIDE),
+            flags=cv2.INTER_LINEAR,
+            borderMode=cv2.BORDER_REPLICATE,
+        )
+        self._mesher.setInput(cv2.dnn.blobFromImage(square, 1 / 255))
+        places, logit = self._mesher.forward(["conv2d_21", "conv2d_31"])
+        mesh = places.reshape(468, 3).astype(np.float64)
+        mesh[:, :2] = (mesh[:, :2] - shift) @ np.linalg.inv(turn).T
+        mesh[:, 2] /= scale
+        return _face(mesh.astype(np.float32), float(_sigmoid(np.asarray(logit, np.float32).reshape(-1))[0]))
+
+
+def _face(mesh: Floats, score: float) -> Face:
+    flat = mesh[:, :2]
+    points = [flat[RIGHT_EYE].mean(0), flat[LEFT_EYE].mean(0), flat[NOSE_TIP]]
+    points += [flat[RIGHT_MOUTH_CORNER], flat[LEFT_MOUTH_CORNER]]
+    return Face(np.concatenate([flat.min(0), flat.max(0)]), np.stack(points), mesh, score)
+
+
+def _sigmoid(logits: Floats) -> Floats:
+    return np.asarray(1 / (1 + np.exp(-np.clip(logits, -50, 50))), np.float32)
+
+
+def _anchors() -> Floats:
+    """What the detector's places are relative to: (896, 2) centres in sides of its square, 2 a cell of 16², 6 of 8²."""
+    grids = []
+    for cells, each in ((16, 2), (8, 6)):
+        y, x = np.mgrid[:cells, :cells]
+        grids.append(np.repeat(np.stack([x, y], -1).reshape(-1, 2), each, 0) / cells + 0.5 / cells)
+    return np.concatenate(grids).astype(np.float32)
+
+
+def _merge(boxes: Floats, eyes: Floats, scores: Floats) -> list[_Sighting]:
+    """Overlapping answers become their mean, weighted by score (BlazeFace, section 3.5)."""
+    sightings = []
+    left = np.argsort(-scores, kind="stable")
+    while len(left):
+        same = np.array([overlap(boxes[left[0]], boxes[i]) > 0.3 for i in left])
+        same[0] = True
+        group, left = left[same], left[~same]
+        share = scores[group] / scores[group].sum()
+        box, pair = np.tensordot(share, boxes[group], 1), np.tensordot(share, eyes[group], 1)
+        sightings.append(_Sighting(box, pair, float(scores[group[0]])))
+    return sightings
+
+
+def _tiles(width: int, height: int, parts: int) -> list[Area]:
+    """Squares of 1/`parts` of the longer side that overlap by half; one part is the whole picture."""
+    if parts == 1:
+        return [(0, 0, width, height)]
+    side = math.ceil(max(width, height) / parts)
+
+    def starts(length: int) -> list[int]:
+        rest = max(0, length - side)
+        return [round(start) for start in np.linspace(0, rest, 1 + math.ceil(2 * rest / side))]
+
+    return [(x, y, min(x + side, width), min(y + side, height)) for y in starts(height) for x in starts(width)]
+
+
+def overlap(a: Floats, b: Floats) -> float:
+    """Intersection over union of two boxes."""
+    common = _area(np.concatenate([np.maximum(a[:2], b[:2]), np.minimum(a[2:], b[2:])]))
+    return common / max(_area(a) + _area(b) - common, 1e-9)
+
+
+def _area(box: Floats) -> float:
+    return float(np.clip(box[2] - box[0], 0, None) * np.clip(box[3] - box[1], 0, None))
+
+
+def _covers(box: Floats, other: Floats) -> bool:
+    x, y = (other[:2] + other[2:]) / 2
+    return bool(box[0] < x < box[2] and box[1] < y < box[3])
+
+
+@dataclass
+class _Path:
+    """A face being followed: what it was in which frame, and how the scene looked when it was seen last."""
+
+    frames: list[int] = field(default_factory=list)
+    faces: list[Face] = field(default_factory=list)
+    scene: Floats = field(default_factory=lambda: np.zeros(0, np.float32))
+
+    def add(self, frame: int, face: Face, scene: Floats) -> None:
+        self.frames.append(frame)
+        self.faces.append(face)
+        self.scene = scene
+
+    @property
+    def area(self) -> float:
+        return sum(_area(face.box) for face in self.faces)
+
+
+def track_faces(clip: Clip, finder: FaceFinder) -> list[Track]:
+    """The faces of a clip in one pass, the main one (area times frames seen) first, at most MOST_FACES.
+
+    A face is followed by its mesh alone, one pass a frame, as long as the mesh net is sure and the face has not jumped.
+    The detector looks for new faces every SEARCH_EVERY frames, for lost ones in every frame, around where they were.
+    Memory grows with the faces seen, 6 KB each a frame, not with the pictures.
+    """
+    paths: list[_Path] = []
+    gap = round(GAP_S * clip.fps)
+    for number, picture in enumerate(clip.pictures()):
+        scene = _scene(picture)
+        lately = [path for path in paths if number - path.frames[-1] <= gap + 1 and _same_scene(path.scene, scene)]
+        held = _follow(finder, picture, [path for path in lately if path.frames[-1] == number - 1])
+        lost = [path for path in lately if all(path is not other for other, _ in held)]
+        known = [face for _, face in held]
+        found: list[Face] = []
+        if number % SEARCH_EVERY == 0:
+            found = finder.find(picture) if not known else finder.look(picture, [_whole(picture)], known=known)
+        elif lost or not known:
+            areas = [_around(path.faces[-1].box, picture) for path in lost]
+            found = finder.look(picture, areas if known else [_whole(picture), *areas], known=known)
+        for path, face in held:
+            path.add(number, face, scene)
+        for face in found:
+            same = [path for path in lost if path.frames[-1] < number and _is_near(path.faces[-1].box, face.box)]
+            if not same:
+                same = [_Path()]
+                paths += same
+            max(same, key=lambda path: path.frames[-1:]).add(number, face, scene)
+    fewest = min(FEWEST_FRAMES, clip.frames)
+    kept = sorted((path for path in paths if len(path.frames) >= fewest), key=lambda path: -path.area)
+    return [_track(path, clip.frames) for path in kept[:MOST_FACES]]
+
+
+def _follow(finder: FaceFinder, picture: Picture, paths: Iterable[_Path]) -> list[tuple[_Path, Face]]:
+    """The paths that go on in this picture. Where two would run into one face, the one that moved less keeps it."""
+    moves = []
+    for path in paths:
+        before = path.faces[-1]
+        face = finder.follow(picture, before)
+        moves.append((overlap(before.box, face.box), path, face))
+    held: list[tuple[_Path, Face]] = []
+    for steadiness, path, face in sorted(moves, key=lambda move: -move[0]):
+        sure = face.score >= CONFIDENCE and steadiness > 0.3
+        if sure and not any(overlap(face.box, other.box) > 0.5 for _, other in held):
+            held.append((path, face))
+    return held
+
+
+def _whole(picture: Picture) -> Area:
+    return 0, 0, picture.shape[1], picture.shape[0]
+
+
+def _around(box: Floats, picture: Picture) -> Area:
+    """Where to look for a lost face: four of its sides wide, inside the picture."""
+    middle, side = (box[:2] + box[2:]) / 2, float((box[2:] - box[:2]).max())
+    x0, y0 = np.maximum(middle - 2 * side, 0).astype(int)
+    x1, y1 = np.minimum(middle + 2 * side + 1, picture.shape[1::-1]).astype(int)
+    return min(x0, picture.shape[1] - 1), min(y0, picture.shape[0] - 1), max(x1, 1), max(y1, 1)
+
+
+def _is_near(before: Floats, now: Floats) -> bool:
+    """Whether a face that comes back may be the lost one: within one of its sides, at half to twice its size."""
+    sides = np.sqrt([_area(before), _area(now)])
+    way = float(np.hypot(*((before[:2] + before[2:]) - (now[:2] + now[2:])) / 2))
+    return bool(way < sides[0] and 0.5 < sides[1] / max(sides[0], 1e-6) < 2)
+
+
+def _scene(picture: Picture) -> Floats:
+    """The picture's coarse colours, float32 (16, 16, 3): enough to see a cut, blind to a moving face."""
+    step = max(1, max(picture.shape[:2]) // 96)
+    return cv2.resize(picture[::step, ::step], (16, 16), interpolation=cv2.INTER_AREA).astype(np.float32)
+
+
+def _same_scene(before: Floats, now: Floats) -> bool:
+    return float(np.abs(before - now).mean()) < 24
+
+
+def _track(path: _Path, frames: int) -> Track:
+    def spread(values: Sequence[Floats]) -> Floats:
+        rows = np.full((frames, *values[0].shape), np.nan, np.float32)
+        rows[path.frames] = np.stack(values)
+        return rows
+
+    seen = np.zeros(frames, np.bool_)
+    seen[path.frames] = True
+    return Track(
+        box=spread([face.box for face in path.faces]),
+        points=spread([face.points for face in path.faces]),
+        mesh=spread([face.mesh for face in path.faces]),
+        score=spread([np.array(face.score) for face in path.faces]),
+        seen=seen,
+    )
+
+
+def face_share(track: Track) -> float:
+    """The share of frames in which the face is seen, in [0, 1]."""
+    return float(track.seen.mean())
+
+
+def save_tracks(path: Path, tracks: Sequence[Track]) -> None:
+    """Write the tracks of one clip as `.npz`, in one step; equal tracks make equal bytes."""
+    parts = {}
+    for face, track in enumerate(tracks):
+        for name in ("box", "points", "mesh", "score"):
+            parts[f"{face}/{name}"] = getattr(track, name)[track.seen].astype(np.float32)
+        parts[f"{face}/seen"] = track.seen
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            np.savez_compressed(file, **parts)
+        Path(name).replace(path)
+    finally:
+        Path(name).unlink(missing_ok=True)
+
+
+def load_track(path: Path, face: int = 0) -> Track:
+    """Read one track of a clip, the main face by default. Raises MediaError where there is none."""
+    try:
+        with np.load(path, allow_pickle=False) as parts:
+            if f"{face}/seen" not in parts:
+                raise MediaError(path, f"holds no face number {face}", "choose a clip with a face, or ingest it again")
+            seen = parts[f"{face}/seen"]
+            read = {}
+            for name in ("box", "points", "mesh", "score"):
+                rows = parts[f"{face}/{name}"]
+                read[name] = np.full((len(seen), *rows.shape[1:]), np.nan, np.float32)
+                read[name][seen] = rows
+    except (OSError, ValueError) as error:
+        raise MediaError(path, f"is not a file of tracks ({error})", "ingest its clip again") from error
+    return Track(seen=seen, **read)
