@@ -107,7 +107,7 @@ def _main() -> int:
     if sample_rate <= 0:
         print("espeak-ng found none of its data", file=sys.stderr)
         return 1
-    ctypes.CDLL(None).srand(0)  # espeak_Initialize seeds the noise of breathy voices with the clock
+    library.espeak_ng_SetRandSeed(ctypes.c_long(1))  # it has just seeded the noise of breathy voices with the clock
     # espeak-ng reads on in the voice it had before, or without the variant, where it does not find the one asked for.
     _, plus, variant = request["voice"].partition("+")
     known = not plus or variant in os.listdir(Path(espeakng_loader.get_data_path(), "voices", "!v"))
