@@ -28,7 +28,8 @@ _MAKE = f"make one outside the repository with `python -m flows key new`, and se
 
 @dataclass(frozen=True, repr=False)
 class ShardKey:
-    """What marks the samples of one shard: `layout` is the master's and shared by all shards, `secret` is the shard's own."""
+    """What marks the samples of one shard: `layout` is the master's and shared by all shards, `secret` is the shard's
+    own."""
 
     master_id: str
     name: str
@@ -78,7 +79,9 @@ def master(key: str) -> MasterKey:
         return MasterKey(DEMO, _DEMO_SECRET)
     name = os.environ.get(KEY_FILE)
     if not name:
-        raise KeyFileError(KEY_FILE, f"is not set, and key {key!r} is asked for", f"point it to the file of {key!r}, or {_MAKE}")
+        raise KeyFileError(
+            KEY_FILE, f"is not set, and key {key!r} is asked for", f"point it to the file of {key!r}, or {_MAKE}"
+        )
     found = read_key(Path(name))
     if found.id != key:
         raise KeyFileError(name, f"holds key {found.id}, not {key!r}", f"set {KEY_FILE} to the file of {key!r}")
@@ -94,7 +97,9 @@ def read_key(path: Path) -> MasterKey:
     except (OSError, UnicodeDecodeError) as error:
         raise KeyFileError(path, f"is no key file that can be read ({error})", _MAKE) from error
     if not stat.S_ISREG(mode) or stat.S_IMODE(mode) & 0o177:
-        raise KeyFileError(path, f"has mode {stat.S_IMODE(mode):o}", f"run `chmod 600 {path}`, and make a new key if others read it")
+        raise KeyFileError(
+            path, f"has mode {stat.S_IMODE(mode):o}", f"run `chmod 600 {path}`, and make a new key if others read it"
+        )
     try:
         secret = bytes.fromhex(text)
     except ValueError:
@@ -113,7 +118,9 @@ def new_key(path: Path) -> MasterKey:
     try:
         file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except OSError as error:
-        raise KeyFileError(path, f"can't be made ({error.strerror})", "name a new file in a folder that you can write") from error
+        raise KeyFileError(
+            path, f"can't be made ({error.strerror})", "name a new file in a folder that you can write"
+        ) from error
     with os.fdopen(file, "w", encoding="ascii") as out:
         out.write(secret.hex() + "\n")
     return _identified(secret)

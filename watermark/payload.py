@@ -1,8 +1,8 @@
 """What a mark says: an opaque id and its proof, protected by a convolutional code.
 
-64 bits: 40 of id and 24 of HMAC-SHA256; 32 bits, for small pictures: 16 and 16. The code is the terminated rate 1/3 code of
-constraint length 7 with generators 133, 171, 165 (octal), free distance 15 (Proakis, Digital Communications, table 8.2-2);
-the decoder is the maximum-likelihood one (Viterbi 1967) over soft values.
+64 bits: 40 of id and 24 of HMAC-SHA256; 32 bits, for small pictures: 16 and 16. The code is the terminated rate 1/3
+code of constraint length 7 with generators 133, 171, 165 (octal), free distance 15 (Proakis, Digital Communications,
+table 8.2-2); the decoder is the maximum-likelihood one (Viterbi 1967) over soft values.
 """
 
 import hmac
@@ -87,7 +87,8 @@ def decode(soft: NDArray[np.float32]) -> NDArray[np.uint8]:
 
 
 def _branches() -> tuple[NDArray[np.intp], NDArray[np.float32]]:
-    """The trellis: for each new state its two predecessors (2 * states,), and the signs (3, 2 * states) of those branches.
+    """The trellis: for each new state its two predecessors (2 * states,), and the signs (3, 2 * states) of those
+    branches.
 
     A state holds the last six inputs, the newest in the highest bit.
     """

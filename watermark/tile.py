@@ -1,13 +1,13 @@
 """The mark in one picture: a keyed, band-limited pattern on a torus of 128 x 128 pixels, tiled over the luma.
 
-A part of the pattern's frequencies, known to every holder of the master key, says where the tiles lie (so a crop or a shift is
-found by one correlation); the others carry the code bits, each spread over many frequencies with signs of the shard's key.
-The band is low enough to outlive scaling, chroma subsampling and compression. The pattern is stronger where the picture
-hides it, and each code bit is made as strong as this very picture asks for: the marker looks at its own result through the
-reader's eyes and mends the weak bits. Measured strengths are in `benchmarks/mark.py`.
+A part of the pattern's frequencies, known to every holder of the master key, says where the tiles lie (so a crop or a
+shift is found by one correlation); the others carry the code bits, each spread over many frequencies with signs of the
+shard's key. The band is low enough to outlive scaling, chroma subsampling and compression. The pattern is stronger
+where the picture hides it, and each code bit is made as strong as this very picture asks for: the marker looks at its
+own result through the reader's eyes and mends the weak bits. Measured strengths are in `benchmarks/mark.py`.
 
-A strength found in a closed loop over an encoder (variants) would call `Marker` with other `strength_db`; sound is marked
-elsewhere.
+A strength found in a closed loop over an encoder (variants) would call `Marker` with other `strength_db`; sound is
+marked elsewhere.
 """
 
 import hashlib
@@ -43,10 +43,13 @@ _ROUNDS = 2
 
 
 def bits_for(width: int, height: int) -> int:
-    """Payload bits of a picture of that size: 32 below 400 pixels on the shorter side, else 64. MediaError below 128."""
+    """Payload bits of a picture of that size: 32 below 400 pixels on the shorter side, else 64. MediaError below
+    128."""
     side = min(width, height)
     if side < TILE:
-        raise MediaError(f"{width}x{height}", f"is too small for the mark, which needs {TILE} pixels a side", "leave the clip out")
+        raise MediaError(
+            f"{width}x{height}", f"is too small for the mark, which needs {TILE} pixels a side", "leave the clip out"
+        )
     return 32 if side < SMALL_SIDE else 64
 
 
@@ -54,10 +57,10 @@ def bits_for(width: int, height: int) -> int:
 class Layout:
     """Where on the torus's frequencies what is: made from the master key's layout secret and the payload's size.
 
-    `ky`, `kx` int (bins,): cycles a tile, kx > 0; `ring` int (bins,): frequencies of about equal radius; `amplitude` float32
-    (bins,). `sync` int: the bins of the template, `template` complex64: their unit phases. `carriers` int: the real numbers
-    (2 * bin for the real, 2 * bin + 1 for the imaginary part) that carry data, ordered by code bit; `starts` int (code
-    bits,): where each code bit's carriers start; `code_bit` int (carriers,): the code bit of each.
+    `ky`, `kx` int (bins,): cycles a tile, kx > 0; `ring` int (bins,): frequencies of about equal radius; `amplitude`
+    float32 (bins,). `sync` int: the bins of the template, `template` complex64: their unit phases. `carriers` int: the
+    real numbers (2 * bin for the real, 2 * bin + 1 for the imaginary part) that carry data, ordered by code bit;
+    `starts` int (code bits,): where each code bit's carriers start; `code_bit` int (carriers,): the code bit of each.
     """
 
     bits: int
@@ -85,17 +88,20 @@ class Layout:
         size = np.abs(seen) + np.float32(1e-9)
         mean = np.bincount(self.ring, size) / np.bincount(self.ring)
         gain: NDArray[np.float32] = np.minimum(1 / mean[self.ring], 2.2 / size).astype(np.float32)
-        return seen * gain
+        even: Bins = seen * gain
+        return even
 
     def shifted(self, bins: Bins, down: int, right: int) -> Bins:
         """The bins of the picture whose tiles lie `down` and `right` pixels off, moved to where they belong."""
         if not (down or right):
             return bins
         turn = np.exp(2j * np.pi / TILE * (self.ky * down + self.kx * right))
-        return bins * turn.astype(np.complex64)
+        moved: Bins = bins * turn.astype(np.complex64)
+        return moved
 
     def locate(self, bins: Bins) -> tuple[float, int, int]:
-        """(peak, down, right): where the tiles lie, and how far the correlation stands out there, in standard deviations."""
+        """(peak, down, right): where the tiles lie, and how far the correlation stands out there, in standard
+        deviations."""
         grid = np.zeros((TILE, TILE // 2 + 1), np.complex64)
         ky, kx = self.ky[self.sync] % TILE, self.kx[self.sync]
         grid[ky, kx] = bins[self.sync] * np.conj(self.template) * self.amplitude[self.sync]
@@ -109,7 +115,8 @@ class Layout:
         return agreed
 
     def soft(self, bins: Bins, signs: NDArray[np.float32], trust: NDArray[np.float32] | None = None) -> Soft:
-        """Soft code bits under shards' `signs` (…, carriers): (…, code bits). `trust` (bins,) weighs the frequencies."""
+        """Soft code bits under shards' `signs` (…, carriers): (…, code bits). `trust` (bins,) weighs the
+        frequencies."""
         weight = self.amplitude if trust is None else trust
         values = np.ascontiguousarray(bins * weight).view(np.float32)[self.carriers]
         return np.add.reduceat(values * signs, self.starts, axis=-1)
@@ -186,7 +193,8 @@ def _shuffled(secret: bytes, purpose: str, count: int) -> NDArray[np.intp]:
 
 
 class Marker:
-    """Marks pictures of one clip with one payload, so that luma and colour change by `strength_db` dB (PSNR) on the whole."""
+    """Marks pictures of one clip with one payload, so that luma and colour change by `strength_db` dB (PSNR) on the
+    whole."""
 
     def __init__(self, key: ShardKey, mark: Mark, strength_db: float) -> None:
         self._layout = layout(key.layout, mark.bits)
@@ -199,7 +207,7 @@ class Marker:
         height, width = picture.shape[:2]
         if min(height, width) < TILE:
             raise PromiseError(f"{width}x{height}", f"is below {TILE} pixels", "report it: `bits_for` refuses such clips")
-        luma = half_luma(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY))
+        luma = half_luma(grey(picture))
         strength = self._rms * _visibility(luma)
         spectrum = self._spectrum(luma, strength)
         pattern = np.zeros((TILE, TILE // 2 + 1), np.complex64)
@@ -207,11 +215,11 @@ class Marker:
         tiles = _tiled(fft.irfft2(pattern, (TILE, TILE)), height, width)
         fine = cv2.resize(strength, (width, height), interpolation=cv2.INTER_LINEAR)
         change = cv2.multiply(tiles, fine, dtype=cv2.CV_16S)
-        marked: Picture = cv2.add(picture, cv2.merge([change, change, change]), dtype=cv2.CV_8U)
-        return marked
+        return np.asarray(cv2.add(picture, cv2.merge([change, change, change]), dtype=cv2.CV_8U), np.uint8)
 
     def _spectrum(self, luma: Plane, strength: Plane) -> Bins:
-        """The pattern's bins, scaled for unit variance, with the code bits strengthened that this picture speaks against."""
+        """The pattern's bins, scaled for unit variance, with the code bits strengthened that this picture speaks
+        against."""
         plan = self._layout
         gains = np.ones(len(self._code), np.float32)
         for _ in range(_ROUNDS):
@@ -236,8 +244,18 @@ class Marker:
         return spectrum / np.float32(np.sqrt(power))
 
 
+def folded(picture: Picture) -> NDArray[np.complex64]:
+    """What a picture shows to every layout: see `fold`."""
+    return fold(half_luma(grey(picture)))
+
+
+def grey(picture: Picture) -> NDArray[np.uint8]:
+    """Luma (height, width), where the mark is."""
+    return np.asarray(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), np.uint8)
+
+
 def half_luma(luma: NDArray[np.uint8]) -> Plane:
-    """Luma (height, width) at half resolution, float32: all that is read lies well below half of the pixels' band."""
+    """Luma (height, width) at half resolution: all that is read lies well below half of the pixels' band."""
     height, width = luma.shape
     even = luma[: height & ~1, : width & ~1]
     return cv2.resize(even, (width // 2, height // 2), interpolation=cv2.INTER_AREA).astype(np.float32)
@@ -246,11 +264,12 @@ def half_luma(luma: NDArray[np.uint8]) -> Plane:
 def fold(luma: Plane) -> NDArray[np.complex64]:
     """All tiles of a half-resolution luma added up, as a spectrum (64, 33).
 
-    Before, the picture is freed of what varies slowly and evened out in local contrast, so that no edge outweighs the rest.
+    Before, the picture is freed of what varies slowly and evened out in local contrast, so that no edge outweighs the
+    rest.
     """
     rough = luma - cv2.blur(cv2.blur(luma, (9, 9)), (9, 9))
     contrast = cv2.sqrt(cv2.blur(cv2.blur(rough * rough, (9, 9)), (9, 9)))
-    flat = cv2.min(cv2.max(rough / (contrast + np.float32(1.2)), -2.5), 2.5)
+    flat = np.clip(rough / (contrast + np.float32(1.2)), np.float32(-2.5), np.float32(2.5))
     height, width = flat.shape
     padded = cv2.copyMakeBorder(flat, 0, -height % _HALF, 0, -width % _HALF, cv2.BORDER_CONSTANT, value=0)
     tiles = padded.reshape(padded.shape[0] // _HALF, _HALF, padded.shape[1] // _HALF, _HALF)
@@ -259,14 +278,15 @@ def fold(luma: Plane) -> NDArray[np.complex64]:
 
 
 def _visibility(luma: Plane) -> Plane:
-    """How strong the pattern may be at each place, 1 in the root mean square: more in texture, in the dark and in the light.
+    """How strong the pattern may be at each place, 1 in the root mean square: more in texture, in the dark and in the
+    light.
 
     Texture is the smallest contrast of a neighbourhood: the flat side of an edge does not hide what the edge would.
     """
     rough = luma - cv2.blur(luma, (5, 5))
     contrast = cv2.erode(cv2.sqrt(cv2.blur(rough * rough, (7, 7))), np.ones((5, 5), np.uint8))
     light = cv2.blur(luma, (9, 9))
-    allowed = 1 + np.float32(0.3) * cv2.min(contrast, 16.0)
+    allowed = 1 + np.float32(0.3) * np.minimum(contrast, np.float32(16))
     allowed *= 1 + 0.35 * np.clip((60 - light) / 60, 0, 1) + 0.25 * np.clip((light - 170) / 85, 0, 1)
     allowed /= np.sqrt(np.mean(allowed * allowed))
     allowed = np.clip(allowed, 0.5, 2.2)
