@@ -1,0 +1,243 @@
+"""How fakes are scored: pairs in, figures out, with one decode for every evaluator.
+
+`measure` decodes a pair once and lets each evaluator turn the frames into a few numbers a frame (rows). Rows are
+small and depend on nothing but the pair, so they are what a process hands back and what a cache keeps. `summarise`
+turns the rows of all pairs into figures, a sample's and a set's. Rows are joined in the order of the samples' ids:
+how the pairs were spread over processes, and how many frames went into a batch, leave no trace.
+"""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from itertools import islice
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from forgeline.clip import Clip, Mask
+from forgeline.errors import FactoryError, MediaError
+from forgeline.sample import Split
+from forgeline.section import Section
+
+BATCH = 8
+"""Frames decoded at a time: 100 MB of 1080p, control and fake together."""
+
+Rows = Mapping[str, NDArray[Any]]
+"""What an evaluator measured on one pair: named arrays with one row a frame."""
+
+Pictures = NDArray[np.uint8]
+"""(n, height, width, 3) RGB."""
+
+
+T = TypeVar("T")
+
+
+class FigureError(FactoryError):
+    """Two figures that don't measure the same thing."""
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A number with all that made it, or the `reason` why there is none (then `value` is None).
+
+    `n` counts what was measured: frames, or clips in the mean over a set. `fingerprint` names everything that another
+    choice of would give another number: network and hash of its weights, resizing, colour, region, frames.
+    """
+
+    value: float | None
+    n: int
+    fingerprint: Mapping[str, str]
+    reason: str | None = None
+
+    def __post_init__(self) -> None:
+        if (self.value is None) == (self.reason is None):
+            raise ValueError(f"a figure has a value or a reason, not both: {self.value!r}, {self.reason!r}")
+        if self.value is not None and not math.isfinite(self.value):
+            raise ValueError(f"a figure is finite, not {self.value!r}")
+
+    def record(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return asdict(self) | {"fingerprint": dict(self.fingerprint)}
+
+
+def change(before: Figure, after: Figure) -> float:
+    """`after - before`. Raises FigureError where the fingerprints differ, or one of the two is not there."""
+    if before.value is None or after.value is None:
+        raise FigureError("figure", before.reason or after.reason or "", "compare figures that are both there")
+    if dict(before.fingerprint) != dict(after.fingerprint):
+        keys = sorted(before.fingerprint.keys() | after.fingerprint.keys())
+        unlike = [key for key in keys if before.fingerprint.get(key) != after.fingerprint.get(key)]
+        raise FigureError("figure", f"not made alike ({', '.join(unlike)})", "score both sets with the same settings")
+    return after.value - before.value
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A fake and its matched control.
+
+    `aligned` tells that the fake was made from that control frame by frame; else (a person who does not exist) only
+    sets can be compared. `masks` starts a new pass over the masks of the fake's frames.
+    """
+
+    sample_id: str
+    fake: Clip
+    control: Clip
+    method: str
+    split: Split
+    variant: str = "master"
+    aligned: bool = True
+    masks: Callable[[], Iterator[Mask]] | None = None
+
+    @property
+    def group(self) -> tuple[str, str, str]:
+        """Method, variant, split: what a set's figures are given for."""
+        return self.method, self.variant, self.split
+
+
+@dataclass(frozen=True, eq=False)
+class Frames:
+    """n frames of a pair: `control` and `fake` are (n, height, width, 3) RGB `uint8`, `masks` (n, height, width).
+
+    Sizes may differ where the pair is not aligned.
+    """
+
+    control: Pictures
+    fake: Pictures
+    masks: NDArray[np.uint8] | None
+    aligned: bool
+    _seen: dict[object, tuple[NDArray[np.float32], NDArray[np.float32]]] = field(default_factory=dict, repr=False)
+
+    def through(self, network: Callable[[Pictures], NDArray[np.float32]]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """What the network says of the control's and of the fake's frames; evaluators that share a network run it
+        once."""
+        if network not in self._seen:
+            self._seen[network] = network(self.control), network(self.fake)
+        return self._seen[network]
+
+
+class Evaluator(Section, ABC):
+    """One way to score. Its fields are its section of `params.yaml`."""
+
+    @abstractmethod
+    def rows(self, frames: Frames) -> Rows:
+        """What these frames contribute, frame by frame: a batch's rows must not depend on the rest of the batch.
+
+        Nothing where the pair can't be measured so; `of_sample` and `of_set` then say why.
+        """
+
+    @abstractmethod
+    def of_sample(self, rows: Rows) -> dict[str, Figure]:
+        """Figures of one pair; empty where the method only speaks of sets."""
+
+    @abstractmethod
+    def of_set(self, rows: Iterable[Rows]) -> dict[str, Figure]:
+        """Figures of a set, from one pass over its pairs' rows in the order of their ids."""
+
+
+def measure(pair: Pair, evaluators: Mapping[str, Evaluator], frames: int) -> dict[str, Rows]:
+    """Each evaluator's rows for one pair, from one decode of at most `frames` frames, evenly spread.
+
+    Raises MediaError where an aligned pair differs in size or length. A pair without pictures gives no rows.
+    """
+    fake, control = pair.fake, pair.control
+    if pair.aligned and _shape(fake) != _shape(control):
+        what = f"is {_shape(fake)} and its control {_shape(control)} (width, height, frames)"
+        raise MediaError(pair.sample_id, what, "pair it with the control it was made from")
+    n = min(frames, fake.frames, control.frames)
+    controls = _picked(control.pictures, control.frames, n, control.name)
+    fakes = _picked(fake.pictures, fake.frames, n, fake.name)
+    masks = _picked(pair.masks, fake.frames, n, f"mask of {pair.sample_id}") if pair.masks else None
+    batches: dict[str, list[Rows]] = {name: [] for name in evaluators}
+    for start in range(0, n, BATCH):
+        size = min(BATCH, n - start)
+        batch = Frames(
+            control=np.stack(list(islice(controls, size))),
+            fake=np.stack(list(islice(fakes, size))),
+            masks=np.stack(list(islice(masks, size))) if masks else None,
+            aligned=pair.aligned,
+        )
+        for name, evaluator in evaluators.items():
+            batches[name].append(evaluator.rows(batch))
+    return {name: _joined(parts) for name, parts in batches.items()}
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The rows of one pair, wherever they are kept: `rows` loads what `measure` gave."""
+
+    sample_id: str
+    group: tuple[str, str, str]
+    rows: Callable[[], Mapping[str, Rows]]
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Figures by sample id and name, and by (method, variant, split) and name; both sorted."""
+
+    samples: Mapping[str, Mapping[str, Figure]]
+    sets: Mapping[tuple[str, str, str], Mapping[str, Figure]]
+
+
+def summarise(measured: Iterable[Measured], evaluators: Mapping[str, Evaluator], frames: int) -> Scores:
+    """All figures, from rows that `measure` made with the same evaluators and `frames`.
+
+    Rows are loaded a pair at a time, once for each evaluator, so that they need not fit in memory together.
+    """
+    ordered = sorted(measured, key=lambda one: (one.sample_id, one.group))
+    samples: dict[str, dict[str, Figure]] = {}
+    for one in ordered:
+        rows = one.rows()
+        found = [evaluator.of_sample(rows[name]) for name, evaluator in evaluators.items()]
+        samples[one.sample_id] = _named(found, frames)
+    sets: dict[tuple[str, str, str], dict[str, Figure]] = {}
+    for group in sorted({one.group for one in ordered}):
+        members = [one for one in ordered if one.group == group]
+        found = [evaluator.of_set(_rows_of(name, members)) for name, evaluator in evaluators.items()]
+        sets[group] = _named(found, frames)
+    return Scores(samples, sets)
+
+
+def score(pairs: Iterable[Pair], evaluators: Mapping[str, Evaluator], frames: int) -> Scores:
+    """`measure` and `summarise` in one process, for sets of a few hundred pairs."""
+    measured = []
+    for pair in pairs:
+        rows = measure(pair, evaluators, frames)
+        measured.append(Measured(pair.sample_id, pair.group, lambda rows=rows: rows))  # type: ignore[misc]
+    return summarise(measured, evaluators, frames)
+
+
+def _shape(clip: Clip) -> tuple[int, int, int]:
+    return clip.width, clip.height, clip.frames
+
+
+def _picked(start: Callable[[], Iterator[T]], length: int, n: int, name: str) -> Iterator[T]:
+    """The middles of `n` equal parts of a stream of `length`; what follows the last of them is not decoded."""
+    stream = start()
+    done = 0
+    for part in range(n):
+        at = (2 * part + 1) * length // (2 * n)
+        picture = next(islice(stream, at - done, None), None)
+        if picture is None:
+            raise MediaError(name, f"ends before its frame {at} of {length}", "make it again")
+        done = at + 1
+        yield picture
+
+
+def _joined(parts: Sequence[Rows]) -> Rows:
+    return {key: np.concatenate([part[key] for part in parts]) for key in (parts[0] if parts else ())}
+
+
+def _rows_of(name: str, members: Sequence[Measured]) -> Iterator[Rows]:
+    return (one.rows()[name] for one in members)
+
+
+def _named(found: Iterable[Mapping[str, Figure]], frames: int) -> dict[str, Figure]:
+    """The evaluators' figures in one dict, with the choice of frames, which is not theirs, in the fingerprint."""
+    chosen = {"frames": f"at most {frames} a clip, the middles of equal parts"}
+    return {
+        name: Figure(figure.value, figure.n, dict(figure.fingerprint) | chosen, figure.reason)
+        for figures in found
+        for name, figure in figures.items()
+    }

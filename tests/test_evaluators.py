@@ -1,0 +1,443 @@
+"""Figures against independent implementations, and the laws they must keep: order, batches, equal sets, honest names."""
+
+import math
+import warnings
+from collections.abc import Iterator
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from pytorch_fid.fid_score import calculate_frechet_distance
+from skimage.metrics import structural_similarity
+
+import evaluators.figure
+from evaluators.fid import FID, Moments, frechet_distance
+from evaluators.figure import Evaluator, Figure, FigureError, Frames, Measured, Pair, change, measure, score, summarise
+from evaluators.inception import open_network
+from evaluators.inception_score import InceptionScore
+from evaluators.ssim import SSIM, luma, ssim_map
+from evaluators.table import EVALUATORS
+from forgeline import weights as weights_module
+from forgeline.clip import Clip
+from forgeline.errors import MediaError, WeightsError
+
+RNG = np.random.default_rng
+
+
+def pictures(rng: np.random.Generator, n: int, height: int = 40, width: int = 48) -> NDArray[np.uint8]:
+    """Smooth noise: neighbours are alike, as in a photograph."""
+    coarse = rng.integers(0, 256, (n, height // 4, width // 4, 3)).repeat(4, axis=1).repeat(4, axis=2)
+    return (coarse * 0.8 + rng.integers(0, 50, coarse.shape)).clip(0, 255).astype(np.uint8)
+
+
+def clip_of(frames: NDArray[np.uint8], promised: int | None = None) -> Clip:
+    n, height, width = frames.shape[:3]
+    return Clip("video", width, height, Fraction(25), promised or n, lambda: iter(frames), lambda: None, name="a clip")
+
+
+def pair(seed: int, n: int = 11, *, noise: int = 20, masked: bool = True, aligned: bool = True) -> Pair:
+    rng = RNG(seed)
+    control = pictures(rng, n)
+    mask = np.zeros(control.shape[:3], np.uint8)
+    mask[:, 12:28, 12:30] = 255
+    changed = (control.astype(int) + rng.integers(-noise, noise + 1, control.shape)).clip(0, 255)
+    fake = np.where(mask[..., None] > 0, changed, control).astype(np.uint8)
+    masks = (lambda: iter(mask)) if masked else None
+    return Pair(f"sample{seed}", clip_of(fake), clip_of(control), "swap", "test", aligned=aligned, masks=masks)
+
+
+def every(**sections: dict[str, str]) -> dict[str, Evaluator]:
+    return {name: kind.model_validate(sections.get(name, {})) for name, kind in EVALUATORS.items()}
+
+
+def moments(rows: NDArray[np.float64], portion: int = 7) -> Moments:
+    found = Moments(rows.shape[1])
+    for start in range(0, len(rows), portion):
+        found.add(rows[start : start + portion])
+    return found
+
+
+def distance(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
+    return frechet_distance(moments(one).gaussian(), moments(other).gaussian())
+
+
+def reference_distance(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # sqrtm(disp=…)
+        return float(
+            calculate_frechet_distance(one.mean(0), np.cov(one, rowvar=False), other.mean(0), np.cov(other, rowvar=False))
+        )
+
+
+def features(rng: np.random.Generator, n: int, dims: int) -> NDArray[np.float64]:
+    return rng.normal(size=(n, dims)) @ rng.normal(size=(dims, dims)) + 3 * rng.random(dims)
+
+
+# --- Fréchet distance
+
+
+@pytest.mark.parametrize(("n", "m"), [(200, 200), (200, 333), (31, 200), (20, 20)])
+def test_frechet_distance_is_pytorch_fids(n: int, m: int) -> None:
+    dims = 30 if n > 25 else 19  # as many rows as leave the covariance regular
+    one, other = features(RNG(n), n, dims), features(RNG(m + 1), m, dims)
+    assert distance(one, other) == pytest.approx(reference_distance(one, other), rel=1e-6)
+
+
+def test_fewer_rows_than_dims_is_the_same_distance() -> None:
+    one, other = features(RNG(1), 12, 40), features(RNG(2), 9, 40)
+    first, second = np.cov(one, rowvar=False), np.cov(other, rowvar=False)
+    values, vectors = np.linalg.eigh(first)
+    half = (vectors * np.sqrt(values.clip(0))) @ vectors.T
+    cross = np.sqrt(np.linalg.eigvalsh(half @ second @ half).clip(0)).sum()
+    expected = ((one.mean(0) - other.mean(0)) ** 2).sum() + np.trace(first) + np.trace(second) - 2 * cross
+    assert distance(one, other) == pytest.approx(expected, rel=1e-6)
+
+
+def test_features_that_never_change_are_no_obstacle() -> None:
+    one, other = features(RNG(1), 90, 20), features(RNG(2), 90, 20)
+    dead_one, dead_other = np.pad(one, ((0, 0), (0, 3))), np.pad(other, ((0, 0), (0, 3)))
+    assert distance(dead_one, dead_other) == pytest.approx(distance(one, other), rel=1e-9)
+
+
+@pytest.mark.parametrize("n", [10, 100])
+def test_equal_sets_have_no_distance(n: int) -> None:
+    rows = features(RNG(3), n, 24)
+    assert distance(rows, rows) == pytest.approx(0, abs=1e-9 * np.square(rows).mean())
+
+
+@settings(max_examples=25, deadline=None)
+@given(portions=st.lists(st.integers(1, 60), min_size=1, max_size=8), seed=st.integers(0, 99))
+def test_portions_leave_no_trace(portions: list[int], seed: int) -> None:
+    rows = features(RNG(seed), 60, 16)
+    cuts = sorted({min(cut, 59) for cut in np.cumsum(portions).tolist()})
+    found = Moments(16)
+    for part in np.split(rows, cuts):
+        found.add(part)
+    whole, parts = moments(rows, 60).gaussian(), found.gaussian()
+    assert np.array_equal(whole.mean, parts.mean)
+    assert np.array_equal(whole.root, parts.root)
+
+
+def test_one_frame_has_no_distance() -> None:
+    figure = score([pair(1, n=1)], {"fid": FID()}, frames=8).sets["swap", "master", "test"]["frechet_random"]
+    assert figure.value is None
+    assert figure.reason == "needs at least 2 frames, there are 1"
+
+
+# --- SSIM
+
+
+def reference_map(control: NDArray[np.uint8], fake: NDArray[np.uint8]) -> NDArray[np.float64]:
+    found = structural_similarity(
+        control @ np.array([0.299, 0.587, 0.114]),
+        fake @ np.array([0.299, 0.587, 0.114]),
+        gaussian_weights=True,
+        sigma=1.5,
+        use_sample_covariance=False,
+        data_range=255,
+        full=True,
+    )
+    return np.asarray(found[1])[5:-5, 5:-5]
+
+
+def test_ssim_is_scikit_images() -> None:
+    one, other = pictures(RNG(1), 2)
+    assert np.allclose(ssim_map(luma(one), luma(other)), reference_map(one, other), rtol=0, atol=1e-9)
+
+
+def test_ssim_of_the_mask_counts_the_mask_alone() -> None:
+    sample = pair(4, n=3)
+    figures = score([sample], {"ssim": SSIM()}, frames=3).samples["sample4"]
+    maps = [reference_map(a, b) for a, b in zip(sample.control.pictures(), sample.fake.pictures(), strict=True)]
+    assert figures["ssim"].value == pytest.approx(np.mean(maps), abs=1e-9)
+    inside = np.zeros((40, 48), bool)
+    inside[12:28, 12:30] = True
+    assert figures["ssim_masked"].value == pytest.approx(np.mean([one[inside[5:-5, 5:-5]] for one in maps]), abs=1e-9)
+    assert figures["ssim_masked"].n == 3
+
+
+def test_equal_clips_have_ssim_1() -> None:
+    assert score([pair(5, noise=0)], {"ssim": SSIM()}, frames=4).samples["sample5"]["ssim"].value == 1.0
+
+
+def test_ssim_is_refused_where_nothing_matches() -> None:
+    assert score([pair(6, aligned=False)], every(), frames=4).samples["sample6"]["ssim"].value is None
+    figures = score([pair(7, masked=False)], every(), frames=4).samples["sample7"]
+    assert figures["ssim"].value is not None
+    assert figures["ssim_masked"].value is None
+
+
+def test_ssim_of_tiny_pictures_is_refused() -> None:
+    with pytest.raises(MediaError, match="11 pixels"):
+        ssim_map(np.zeros((10, 40)), np.zeros((10, 40)))
+
+
+# --- Inception
+
+
+@pytest.fixture(scope="module")
+def inception(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A file as pytorch-fid publishes it, with random weights, in the place of its own."""
+    import hashlib
+
+    import torch
+    from pytorch_fid import inception as theirs
+
+    folder = tmp_path_factory.mktemp("weights")
+    path = folder / weights_module.WEIGHTS["inception"].file
+    torch.set_num_threads(1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(theirs, "load_state_dict_from_url", _random_state)
+        state = theirs.fid_inception_v3().state_dict()
+    torch.save(state, path)
+    row = replace(weights_module.WEIGHTS["inception"], sha256_prefix=hashlib.sha256(path.read_bytes()).hexdigest())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(weights_module.WEIGHTS, "inception", row)
+        patch.setenv("FORGELINE_WEIGHTS", str(folder))
+        open_network.cache_clear()
+        yield path
+    open_network.cache_clear()
+
+
+def _random_state(*_: object, **__: object) -> dict[str, object]:
+    """Weights that keep the features alive through 48 layers: He's spread, and a bias of each channel's own."""
+    import torch
+    from pytorch_fid.inception import FIDInceptionA, FIDInceptionC, FIDInceptionE_1, FIDInceptionE_2
+    from torchvision.models import inception_v3
+
+    net = inception_v3(weights=None, num_classes=1008, aux_logits=False, init_weights=False)
+    net.Mixed_5b, net.Mixed_5c, net.Mixed_5d = FIDInceptionA(192, 32), FIDInceptionA(256, 64), FIDInceptionA(288, 64)
+    net.Mixed_6b, net.Mixed_6c = FIDInceptionC(768, 128), FIDInceptionC(768, 160)
+    net.Mixed_6d, net.Mixed_6e = FIDInceptionC(768, 160), FIDInceptionC(768, 192)
+    net.Mixed_7b, net.Mixed_7c = FIDInceptionE_1(1280), FIDInceptionE_2(2048)
+    chance = torch.Generator().manual_seed(0)
+    state = net.state_dict()
+    for name, value in state.items():
+        if value.ndim >= 2:
+            state[name] = torch.randn(value.shape, generator=chance) * (2 / value[0].numel()) ** 0.5
+        elif name.endswith("bn.bias"):
+            state[name] = torch.randn(value.shape, generator=chance) * 0.1
+    return dict(state)
+
+
+def test_inception_is_pytorch_fids(inception: Path, tmp_path: Path) -> None:
+    """Same file, same pictures: the activations of pytorch-fid's own reader and network, and its distance on them."""
+    import cv2
+    import torch
+    from pytorch_fid import inception as theirs
+    from pytorch_fid.fid_score import get_activations
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(theirs, "load_state_dict_from_url", lambda *_, **__: torch.load(inception, weights_only=True))
+        net = theirs.InceptionV3([3])
+    shown = [pictures(RNG(seed), 7, 60, 80) for seed in (1, 2)]
+    activations = []
+    for name, frames in zip("ab", shown, strict=True):
+        files = [tmp_path / f"{name}{at}.png" for at in range(len(frames))]
+        for file, frame in zip(files, frames, strict=True):
+            cv2.imwrite(str(file), frame[..., ::-1])
+        activations.append(get_activations(files, net, batch_size=7, num_workers=0))
+    rows = FID(network="inception").rows(Frames(shown[0], shown[1], None, aligned=False))
+    for found, expected in zip((rows["control"], rows["fake"]), activations, strict=True):
+        assert np.ptp(expected, axis=0).max() > 0.01  # the random network does tell pictures apart
+        assert np.allclose(found, expected, rtol=1e-5, atol=1e-5 * np.abs(expected).mean())
+    assert distance(rows["control"][:, :5], rows["fake"][:, :5]) == pytest.approx(
+        reference_distance(activations[0][:, :5], activations[1][:, :5]), rel=1e-3
+    )
+    figures = FID(network="inception").of_set([rows])
+    assert set(figures) == {"fid"}
+    assert figures["fid"].value == pytest.approx(distance(activations[0], activations[1]), rel=1e-5)
+    assert figures["fid"].fingerprint["weights"] == weights_module.weights_sha256("inception")
+
+
+def test_inception_score_is_its_formula(inception: Path) -> None:
+    """The formula in its plain form, on the logits of the whole network without the bias."""
+    shown = pictures(RNG(3), 4, 60, 80)
+    evaluator = InceptionScore(network="inception")
+    rows = evaluator.rows(Frames(shown[::-1], shown, None, aligned=False))
+    figures = evaluator.of_set([{key: value[:1] for key, value in rows.items()}, {k: v[1:] for k, v in rows.items()}])
+    import torch
+
+    network = open_network("inception")
+    head = torch.load(inception, weights_only=True)["fc.weight"].numpy().astype(float)
+    logits = network(shown) @ head.T
+    chances = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    divergences = [sum(p * math.log(p / q) for p, q in zip(c, chances.mean(0), strict=True)) for c in chances]
+    assert figures["inception_score"].value == pytest.approx(math.exp(np.mean(divergences)), rel=1e-6)
+    assert figures["inception_score_control"].value == pytest.approx(figures["inception_score"].value, rel=1e-12)
+
+
+def test_inception_refuses_another_networks_file(inception: Path) -> None:
+    import torch
+
+    whole = inception.read_bytes()
+    torch.save({"a": torch.zeros(1)}, inception)
+    row = replace(weights_module.WEIGHTS["inception"], sha256_prefix="")
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setitem(weights_module.WEIGHTS, "inception", row)
+            open_network.cache_clear()
+            with pytest.raises(WeightsError, match="is not pytorch-fid's Inception"):
+                open_network("inception")
+    finally:
+        inception.write_bytes(whole)
+        open_network.cache_clear()
+
+
+# --- All of them together
+
+
+def test_without_weights_nothing_is_called_fid(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("evaluators.inception.weights", lambda _: pytest.fail("looked for weights"))
+    figures = score([pair(1), pair(2)], every(), frames=8).sets["swap", "master", "test"]
+    assert {name for name, figure in figures.items() if figure.value is not None} == {
+        "frechet_random",
+        "ssim",
+        "ssim_masked",
+    }
+    for name in ("fid", "inception_score", "inception_score_control"):
+        assert "set network to inception" in str(figures[name].reason)
+
+
+def test_equal_fakes_and_controls_score_best() -> None:
+    figures = score([pair(1, noise=0), pair(2, noise=0)], every(), frames=8).sets["swap", "master", "test"]
+    assert figures["frechet_random"].value == pytest.approx(0, abs=1e-9)
+    assert figures["ssim"].value == 1.0
+
+
+def test_the_random_network_notices_a_change() -> None:
+    def found(noise: int) -> float:
+        figures = score([pair(seed, noise=noise) for seed in range(4)], {"fid": FID()}, frames=8).sets
+        return figures["swap", "master", "test"]["frechet_random"].value or 0.0
+
+    assert 0 < found(20) < found(80)
+
+
+def test_figures_do_not_move_unnoticed() -> None:
+    """If this fails on purpose, the fingerprint must change too: figures of old and new code can't be compared."""
+    network = open_network("random")
+    assert network.fingerprint["weights"].startswith("a")
+    figures = score([pair(seed) for seed in range(3)], every(), frames=8).sets["swap", "master", "test"]
+    assert figures["frechet_random"].value == pytest.approx(0, rel=1e-4)
+    assert figures["ssim"].value == pytest.approx(0, rel=1e-6)
+    assert figures["ssim_masked"].value == pytest.approx(0, rel=1e-6)
+
+
+@pytest.mark.parametrize("batch", [1, 3, 100])
+def test_batches_leave_no_trace(batch: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = measure(pair(1), every(), frames=9)
+    monkeypatch.setattr(evaluators.figure, "BATCH", batch)
+    found = measure(pair(1), every(), frames=9)
+    for name, rows in expected.items():
+        assert list(rows) == list(found[name])
+        for key, values in rows.items():
+            assert np.array_equal(values, found[name][key])
+
+
+def test_order_leaves_no_trace() -> None:
+    pairs = [pair(seed) for seed in range(5)]
+    assert score(pairs, every(), frames=4) == score(pairs[::-1], every(), frames=4)
+
+
+def test_sets_are_kept_apart() -> None:
+    pairs = [pair(1), pair(2), replace(pair(3), split="val"), replace(pair(4), variant="c40")]
+    sets = score(pairs, every(), frames=4).sets
+    assert list(sets) == [("swap", "c40", "test"), ("swap", "master", "test"), ("swap", "master", "val")]
+    assert sets["swap", "master", "test"]["ssim"].n == 2
+    alone = score(pairs[:2], every(), frames=4).sets
+    assert sets["swap", "master", "test"] == alone["swap", "master", "test"]
+
+
+def test_rows_that_were_kept_give_the_same_figures(tmp_path: Path) -> None:
+    pairs, evaluators_ = [pair(1), pair(2)], every()
+    kept = []
+    for one in pairs:
+        rows = measure(one, evaluators_, frames=4)
+        for name, arrays in rows.items():
+            np.savez(tmp_path / f"{one.sample_id}.{name}.npz", **arrays)
+
+        def load(sample_id: str = one.sample_id) -> dict[str, dict[str, NDArray[np.float64]]]:
+            return {name: dict(np.load(tmp_path / f"{sample_id}.{name}.npz")) for name in evaluators_}
+
+        kept.append(Measured(one.sample_id, one.group, load))
+    assert summarise(kept, evaluators_, frames=4) == score(pairs, evaluators_, frames=4)
+
+
+def test_frames_are_spread_evenly_and_decoded_once() -> None:
+    decoded: list[int] = []
+
+    def counted() -> Iterator[NDArray[np.uint8]]:
+        for at in range(100):
+            decoded.append(at)
+            yield np.full((16, 16, 3), at, np.uint8)
+
+    class Seen(SSIM):
+        def rows(self, frames: Frames) -> dict[str, NDArray[np.uint8]]:
+            return {"at": frames.fake[:, 0, 0, 0]}
+
+    clip = replace(clip_of(np.zeros((1, 16, 16, 3), np.uint8), promised=100), pictures=counted)
+    plain = clip_of(np.zeros((100, 16, 16, 3), np.uint8))
+    rows = measure(Pair("a", clip, plain, "swap", "test"), {"one": Seen(), "two": Seen()}, frames=4)
+    assert rows["one"]["at"].tolist() == rows["two"]["at"].tolist() == [12, 37, 62, 87]
+    assert decoded == list(range(88))
+
+
+def test_a_pair_that_does_not_match_is_refused() -> None:
+    sample = pair(1)
+    with pytest.raises(MediaError, match="and its control"):
+        measure(replace(sample, control=clip_of(pictures(RNG(1), 10))), every(), frames=4)
+    with pytest.raises(MediaError, match="ends before its frame"):
+        measure(replace(sample, fake=replace(sample.fake, pictures=lambda: iter(()))), every(), frames=4)
+
+
+def test_sound_alone_has_no_visual_figures() -> None:
+    mute = Clip("audio", 0, 0, Fraction(0), 0, lambda: iter(()), lambda: None)
+    scores = score([Pair("a", mute, mute, "voice", "test")], every(), frames=8)
+    figures = [*scores.samples["a"].values(), *scores.sets["voice", "master", "test"].values()]
+    assert {figure.value for figure in figures} == {None}
+    assert all(figure.reason for figure in figures)
+
+
+def test_a_person_who_does_not_exist_is_scored_by_sets() -> None:
+    shown = pictures(RNG(1), 6, 64, 64)
+    still = Clip("image", 64, 64, Fraction(0), 1, lambda: iter(()), lambda: None)
+    pairs = [
+        Pair(
+            f"face{at}",
+            replace(still, pictures=lambda at=at: iter(shown[at : at + 1])),
+            replace(still, pictures=lambda at=at: iter(shown[at + 3 : at + 4])),
+            "dcgan",
+            "test",
+            aligned=False,
+        )
+        for at in range(3)
+    ]
+    figures = score(pairs, every(), frames=8).sets["dcgan", "master", "test"]
+    assert (figures["frechet_random"].value or 0) > 0
+    assert figures["frechet_random"].n == 3
+
+
+def test_only_like_figures_are_compared() -> None:
+    before, after = Figure(1.0, 2, {"resize": "area"}), Figure(3.5, 2, {"resize": "area"})
+    assert change(before, after) == 2.5
+    with pytest.raises(FigureError, match=r"not made alike \(resize\)"):
+        change(before, replace(after, fingerprint={"resize": "bilinear"}))
+    with pytest.raises(FigureError, match="no weights"):
+        change(Figure(None, 0, {}, "no weights"), after)
+
+
+def test_frames_and_number_are_in_the_fingerprint() -> None:
+    few, many = (score([pair(1)], {"fid": FID()}, k).sets["swap", "master", "test"]["frechet_random"] for k in (3, 6))
+    with pytest.raises(FigureError, match=r"\(frames, n\)"):
+        change(few, many)
+
+
+@pytest.mark.parametrize(("value", "reason"), [(None, None), (1.0, "why"), (math.nan, None), (math.inf, None)])
+def test_a_figure_has_a_finite_value_or_a_reason(value: float | None, reason: str | None) -> None:
+    with pytest.raises(ValueError, match="a figure"):
+        Figure(value, 1, {}, reason)
