@@ -1,0 +1,249 @@
+"""What every adapter gives back: an account of all of a corpus's files, as rows and as a report.
+
+An adapter says what it knows of the clips; `Corpus` sees to it that nothing is dropped in silence: a media file that the
+adapter did not understand becomes a row with a reason, and any other file is reported as unexpected.
+"""
+
+import hashlib
+import json
+from abc import abstractmethod
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import ClassVar, NoReturn
+
+from forgeline.clip import MediaType
+from forgeline.errors import SourceError
+from forgeline.inventory import Inventory
+from forgeline.recipe import Recipe
+from forgeline.sample import Label, Sample, Split
+from forgeline.section import Section
+from forgeline.terms import Terms
+
+RAW = "data/raw"
+
+MEDIA: dict[str, MediaType] = {
+    **dict.fromkeys((".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi"), "video"),
+    **dict.fromkeys((".png", ".jpg", ".jpeg"), "image"),
+    **dict.fromkeys((".wav", ".flac"), "audio"),
+}
+"""Media type by suffix, in lower case."""
+
+OUTSIDE = "not named as this corpus names its clips"
+
+
+class Source(Section):
+    """One corpus, read from disk as it is distributed; its fields are `sources.<name>` in params, beside its `kind`."""
+
+    template: ClassVar[Terms]
+    """What is known of its terms, for the operator to complete; nothing may be made from it until then."""
+    terms: Terms
+    """What was agreed to, and what that permits."""
+
+    @abstractmethod
+    def __call__(self, name: str, root: Path, inventory: Inventory) -> "Corpus":
+        """All files of the corpus `name`, which lies at `root` (`data/raw/<name>`) and is listed in `inventory`.
+
+        SourceError when its own metadata are not as published.
+        """
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """What an adapter knows of one clip before anyone opens it.
+
+    `video_label` and `audio_label` are those of the streams if there are such: None is a stream that the corpus does not
+    have, and in a fake with both None the corpus does not say which stream was changed. People and `origin` are named as
+    the corpus names them. `base` is the path of the real video that a fake was made from, where that is here.
+    `group` is what the report counts it under.
+    """
+
+    group: str
+    label: Label
+    video_label: Label | None = None
+    audio_label: Label | None = None
+    method: str = "ingest"
+    base: str | None = None
+    target: str | None = None
+    source: str | None = None
+    apparent: str | None = None
+    origin: str | None = None
+    split: Split | None = None
+    mask: str | None = None
+
+
+@dataclass(frozen=True)
+class Names:
+    """How many there are, and the first few of them."""
+
+    count: int
+    examples: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """What is here against what is published.
+
+    `have` and `published` count clips by group. `missing`: published or named by the corpus's own metadata, and not here;
+    `unexpected`: here, and not part of the corpus as it is published; `mismatching`: here, and at odds with the corpus's
+    metadata. `notes` are things to know that are not faults of this copy.
+    """
+
+    have: Mapping[str, int]
+    published: Mapping[str, int]
+    missing: Names
+    unexpected: Names
+    mismatching: Names
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Corpus:
+    """All files of one corpus. Iterating it gives the rows, in order of path; media are probed later, by ingest.
+
+    `found` are its clips and `refused` those that can't be used (path → reason). `known` are files that are no clips, or
+    that params leave out; `media_types` are those that the corpus is made of.
+    """
+
+    name: str
+    terms: Terms
+    inventory: Inventory
+    found: Mapping[str, Found]
+    refused: Mapping[str, str] = field(default_factory=dict)
+    known: Collection[str] = frozenset()
+    media_types: tuple[MediaType, ...] = ("video",)
+    published: Mapping[str, int] = field(default_factory=dict)
+    missing: Collection[str] = ()
+    mismatching: Collection[str] = ()
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.found:
+            raise SourceError(
+                f"{RAW}/{self.name}",
+                f"none of its {len(self.inventory.files)} files is a clip of this corpus as it is distributed",
+                "see the layout at the head of its module in sources/, and check kind and what is unpacked where",
+            )
+
+    def __iter__(self) -> Iterator[Sample]:
+        refused = {**self.inventory.refused, **self._strays(), **self.refused}
+        for path in sorted({*self.found, *refused}):
+            yield self._refuse(path, refused[path]) if path in refused else self._row(path, self.found[path])
+
+    def report(self) -> Report:
+        """What is here against what is published."""
+        others = (p for p in self.inventory.files if p not in self.found and p not in self.refused and p not in self.known)
+        return Report(
+            have=dict(sorted(Counter(clip.group for clip in self.found.values()).items())),
+            published=dict(sorted(self.published.items())),
+            missing=_names(self.missing),
+            unexpected=_names([*others, *self.inventory.refused]),
+            mismatching=_names([*self.mismatching, *(f"{path}: {why}" for path, why in self.refused.items())]),
+            notes=self.notes,
+        )
+
+    def _strays(self) -> dict[str, str]:
+        """Media of the corpus's types that its adapter did not account for."""
+        return {
+            path: OUTSIDE
+            for path in self.inventory.files
+            if path not in self.found and path not in self.known and media_type(path) in self.media_types
+        }
+
+    def _recipe(self, path: str, parents: tuple[str, ...] = ()) -> Recipe:
+        return Recipe("ingest", parents, seed=0, params={"source": self.name, "path": path})
+
+    def _row(self, path: str, clip: Found) -> Sample:
+        parents = () if clip.base is None else (self._recipe(clip.base).id,)
+        recipe = self._recipe(path, parents)
+        file = self.inventory.files[path]
+        return Sample(
+            sample_id=recipe.id,
+            media=f"{RAW}/{self.name}/{path}",
+            media_type=MEDIA[PurePosixPath(path).suffix.lower()],
+            label=clip.label,
+            role="ingested",
+            method=clip.method,
+            source=self.name,
+            recipe=recipe.canonical(),
+            video_label=clip.video_label,
+            audio_label=clip.audio_label,
+            target_id=self._qualified(clip.target),
+            source_id=self._qualified(clip.source),
+            apparent_id=self._qualified(clip.apparent),
+            parents=parents,
+            origin=clip.origin,
+            split=clip.split,
+            mask=None if clip.mask is None else f"{RAW}/{self.name}/{clip.mask}",
+            licence=self.terms.licence,
+            permitted_use=self.terms.permitted_use,
+            sha256=file.sha256,
+            bytes=file.bytes,
+        )
+
+    def _refuse(self, path: str, reason: str) -> Sample:
+        recipe = self._recipe(path)
+        return Sample(
+            sample_id=recipe.id,
+            media=f"{RAW}/{self.name}/{path}",
+            media_type=media_type(path) or self.media_types[0],
+            # Its class is not known. Nobody uses a row with a reason; were it used after all, a real must not be invented.
+            label="fake",
+            role="ingested",
+            method="ingest",
+            source=self.name,
+            recipe=recipe.canonical(),
+            reason=reason,
+        )
+
+    def _qualified(self, person: str | None) -> str | None:
+        return None if person is None else f"{self.name}:{person}"
+
+
+def media_type(path: str) -> MediaType | None:
+    """Media type by suffix; None for other files."""
+    return MEDIA.get(PurePosixPath(path).suffix.lower())
+
+
+def read_text(root: Path, inventory: Inventory, path: str) -> str:
+    """A small metadata file, which must be the one in the inventory; a byte order mark is left out."""
+    where = root / path
+    try:
+        data = where.read_bytes()
+    except OSError as error:
+        raise SourceError(where, f"can't be read ({error.strerror})", "run python -m flows scan again") from error
+    if hashlib.sha256(data).hexdigest() != inventory.files[path].sha256:
+        raise SourceError(where, "it is not the file in the inventory", "run python -m flows scan again")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        unreadable(where, f"not UTF-8 text (byte {error.start})")
+
+
+def read_json(root: Path, inventory: Inventory, path: str) -> object:
+    """A small metadata file of JSON; a doubled key is an error, as the second would silently win."""
+    try:
+        value: object = json.loads(read_text(root, inventory, path), object_pairs_hook=_unique)
+    except RecursionError:
+        unreadable(root / path, "JSON nested too deeply")
+    except ValueError as error:
+        unreadable(root / path, f"not the JSON of this corpus ({error})")
+    return value
+
+
+def unreadable(where: Path, what: str) -> NoReturn:
+    """SourceError for a metadata file that is not as published."""
+    raise SourceError(where, what, "put the corpus's own file there, then run python -m flows scan again")
+
+
+def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    doubled = [key for key, times in Counter(key for key, _ in pairs).items() if times > 1]
+    if doubled:
+        raise ValueError(f"the key {doubled[0]!r} is there twice")
+    return dict(pairs)
+
+
+def _names(names: Iterable[str]) -> Names:
+    ordered = sorted(names)
+    return Names(len(ordered), tuple(ordered[:10]))
