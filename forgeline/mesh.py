@@ -42,8 +42,9 @@ LEFT_MOUTH_CORNER: Final = 291
 RIGHT_EYE_CORNER: Final = 33
 LEFT_EYE_CORNER: Final = 263
 
-# Measured, not taken: a constrained Delaunay triangulation of the points' mean place on ten drawn heads with open mouths,
-# unrolled from a cylinder, the lips' rows spread evenly from ring to ring, the rings' edges kept. Three numbers a triangle.
+# Measured, not taken: a constrained Delaunay triangulation of the points' mean place on ten drawn heads with open
+# mouths, unrolled from a cylinder, the lips' rows spread evenly from ring to ring, the rings' edges kept.
+# Three numbers a triangle.
 _TRIANGLES: Final = """
 0 11 72 0 37 164 0 72 37 0 164 267 0 267 302 0 302 11 1 4 274 1 19 125 1 44 4 1 125 44 1 274 354 1 354 19 2 94 370 2
 97 141 2 141 94 2 164 97 2 326 164 2 370 326 3 5 51 3 51 236 3 174 196 3 195 5 3 196 195 3 236 174 4 5 281 4 44 45 4
@@ -135,8 +136,8 @@ _TRIANGLES: Final = """
 434 432 430 432 434 453 464 463 453 465 464
 """
 TRIANGLES: Final[NDArray[np.int32]] = np.array(_TRIANGLES.split(), np.int32).reshape(-1, 3)
-"""(898, 3) point indices: the face within OVAL without a hole, no edge across a ring. A triangle that faces the camera has
-a positive signed area in pixels (y down), so a negative one marks a part that faces away."""
+"""(898, 3) point indices: the face within OVAL without a hole, no edge across a ring. A triangle that faces the camera
+has a positive signed area in pixels (y down), so a negative one marks a part that faces away."""
 IN_MOUTH: Final[NDArray[np.bool_]] = np.asarray(np.isin(TRIANGLES, LIPS_INNER).all(1), np.bool_)
 """(898,) the triangles of the mouth's opening, between the lips: what shows there is teeth and tongue, not skin."""
 IN_EYES: Final[NDArray[np.bool_]] = np.asarray(
