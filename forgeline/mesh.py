@@ -135,12 +135,20 @@ _TRIANGLES: Final = """
 465 418 428 421 420 456 437 422 430 431 422 431 424 422 432 430 423 425 426 425 427 426 426 427 436 427 432 436 427
 434 432 430 432 434 453 464 463 453 465 464
 """
-TRIANGLES: Final[NDArray[np.int32]] = np.array(_TRIANGLES.split(), np.int32).reshape(-1, 3)
-"""(898, 3) point indices: the face within OVAL without a hole, no edge across a ring. A triangle that faces the camera
-has a positive signed area in pixels (y down), so a negative one marks a part that faces away."""
-IN_MOUTH: Final[NDArray[np.bool_]] = np.asarray(np.isin(TRIANGLES, LIPS_INNER).all(1), np.bool_)
-"""(898,) the triangles of the mouth's opening, between the lips: what shows there is teeth and tongue, not skin."""
-IN_EYES: Final[NDArray[np.bool_]] = np.asarray(
-    np.isin(TRIANGLES, RIGHT_EYE).all(1) | np.isin(TRIANGLES, LEFT_EYE).all(1), np.bool_
-)
-"""(898,) the triangles of the eyeballs, between the lids."""
+_FACE: Final = np.array(_TRIANGLES.split(), np.int32).reshape(-1, 3)
+
+
+def _within(*rings: Ring) -> NDArray[np.bool_]:
+    """Which triangles have all their corners on one of the rings."""
+    return np.any([np.isin(_FACE, ring).all(1) for ring in rings], 0)
+
+
+TRIANGLES: Final = _FACE[~_within(LIPS_INNER, RIGHT_EYE, LEFT_EYE)]
+"""int32 (852, 3) point indices: the skin within OVAL, with holes for the mouth and the eyes; no edge crosses a ring.
+
+A triangle that faces the camera has a positive signed area in pixels (y down): a negative one marks what faces away.
+"""
+MOUTH_TRIANGLES: Final = _FACE[_within(LIPS_INNER)]
+"""int32 (18, 3): the mouth's opening. What shows there is teeth and tongue."""
+EYE_TRIANGLES: Final = _FACE[_within(RIGHT_EYE, LEFT_EYE)]
+"""int32 (28, 3): the eyeballs, between the lids."""
