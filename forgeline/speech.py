@@ -7,12 +7,12 @@ line of JSON followed by raw samples comes out.
 """
 
 import ctypes
-import importlib.util
 import json
 import os
 import subprocess
 import sys
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +33,15 @@ class Utterance:
     phonemes: tuple[tuple[float, str], ...]
 
 
+def engine_version() -> str:
+    """The version of the espeakng-loader package, which carries espeak-ng and its data; FactoryError where it is missing."""
+    try:
+        return version("espeakng-loader")
+    except PackageNotFoundError:
+        todo = "run: pip install espeakng-loader"
+        raise FactoryError("espeakng-loader", "espeak-ng, which speaks, is not installed", todo) from None
+
+
 def speak(text: str, voice: str, *, rate: int = 165, pitch: int = 50) -> Utterance:
     """Says `text` in `voice`: an espeak-ng name such as "en-us", or with a variant such as "en-us+f3".
 
@@ -42,8 +51,7 @@ def speak(text: str, voice: str, *, rate: int = 165, pitch: int = 50) -> Utteran
     which = f'voice "{voice}"'
     if not (80 <= rate <= 450 and 0 <= pitch <= 99):
         raise ParamsError(which, f"rate {rate}, pitch {pitch}", "use a rate of 80 to 450 and a pitch of 0 to 99")
-    if importlib.util.find_spec("espeakng_loader") is None:
-        raise FactoryError(which, "espeak-ng is not installed", "run: pip install espeakng-loader")
+    engine_version()
     request = {"text": text, "voice": voice, "rate": rate, "pitch": pitch}
     try:
         child = subprocess.run(

@@ -1,0 +1,285 @@
+"""The demo corpus: people who do not exist say neutral sentences. Rendered here, so that everything can be tried at once.
+
+`jobs` says what there is to render, `render` renders one clip. A clip is `<person>/<clip>.mp4` (p00/c0.mp4) with its ground
+truth beside it in `<clip>.truth.json`. What a person looks like follows from the seed and the person's number, a clip from
+those and its own number: more people or more clips change none that are there.
+"""
+
+import json
+import math
+from dataclasses import asdict, dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from forgeline.audio import fit, resample
+from forgeline.clip import Sound
+from forgeline.code import code_digest, library_versions
+from forgeline.files import replacing, write_text
+from forgeline.recipe import digest
+from forgeline.section import Section
+from forgeline.speech import Utterance, engine_version, speak
+from forgeline.video import Encoding, VideoWriter
+
+if TYPE_CHECKING:  # it imports numba, which takes a second
+    from sources.heads import Expression, Person, Pose
+
+Floats = NDArray[np.float64]
+
+_SOUND_RATE = 48000
+_ENCODING = Encoding(crf=10)
+_FLOOR = 3e-4  # a room is never digitally silent
+
+TEXTS = (
+    "The weather should be dry until the evening.",
+    "Our train leaves at nine, so there is time for tea.",
+    "Please put the blue cups back on the upper shelf.",
+    "We walked along the river and over the old bridge.",
+    "She reads a chapter of her book every morning.",
+    "The bakery around the corner opens before seven.",
+    "He painted the garden fence a warm shade of green.",
+    "Nobody knew why the little boat was called Pepper.",
+    "A bowl of soup is all I want after such a day.",
+    "They moved the piano to the room with big windows.",
+    "I always forget which of the keys opens the cellar.",
+    "The museum shows maps that are four hundred years old.",
+    "My neighbour grows tomatoes and beans on his balcony.",
+    "The meeting begins at ten and will be over by noon.",
+    "You can see the mountains from the top of the tower.",
+    "Fresh snow covered the village and all of its roofs.",
+    "The children built a bridge from paper and string.",
+    "We have moved the lamp a bit closer to the sofa.",
+    "A good map and warm shoes are all that you need.",
+    "The post office is behind the market, on the left.",
+    "He whistles while he waters the plants in the hall.",
+    "Most of the apples fell before we could pick them.",
+    "The bus stops here four times an hour on weekdays.",
+    "She found a box of buttons under the wooden stairs.",
+)
+
+_LOW_VOICES = ("en-us", "en-us+m1", "en-us+m2", "en-us+m3", "en-us+m4", "en-us+m7")
+_HIGH_VOICES = ("en-us+f1", "en-us+f2", "en-us+f3", "en-us+f4", "en-us+f5")
+
+
+class Demo(Section):
+    """How much of the demo corpus is rendered. It has no people, so it has no terms."""
+
+    people: Annotated[int, Field(ge=1, le=1000)] = 8
+    clips: Annotated[int, Field(ge=1, le=100)] = 2
+    """Clips a person."""
+    frames: Annotated[int, Field(ge=2, le=9000)] = 75
+    """Pictures a clip."""
+    size: Annotated[int, Field(ge=64, le=1024, multiple_of=2)] = 256
+    """Sides of the picture, in pixels."""
+    fps: Annotated[int, Field(ge=5, le=60)] = 25
+    seed: Annotated[int, Field(ge=0)] = 1
+
+
+@dataclass(frozen=True)
+class Job:
+    """One clip to render: its `path` below the corpus, with `/`, and a `key` of everything that makes its bytes."""
+
+    path: str
+    key: str
+    demo: Demo
+    person: int
+    clip: int
+
+
+def jobs(demo: Demo) -> list[Job]:
+    """One job a clip, in the order of their paths' numbers. FactoryError where there is nothing to speak with."""
+    makers = {"code": code_digest("sources.demo"), "libraries": library_versions(), "espeakng-loader": engine_version()}
+    shape = demo.model_dump(exclude={"people", "clips"})
+    return [
+        Job(f"p{person:02d}/c{clip}.mp4", digest([makers, shape, person, clip]), demo, person, clip)
+        for person in range(demo.people)
+        for clip in range(demo.clips)
+    ]
+
+
+def render(job: Job, folder: Path) -> None:
+    """Renders one clip to `folder / job.path`, after its `.truth.json`; each file is whole or not there."""
+    from sources import heads
+
+    demo = job.demo
+    person_rng = np.random.default_rng([demo.seed, job.person, 0])
+    rng = np.random.default_rng([demo.seed, job.person, 1 + job.clip])
+    who = heads.person(person_rng)
+    voice = str(person_rng.choice(_LOW_VOICES if who.jaw >= 1 else _HIGH_VOICES))
+    pitch = int(person_rng.integers(35, 66))
+    texts = [TEXTS[i] for i in person_rng.permutation(len(TEXTS))]
+
+    seconds = demo.frames / demo.fps
+    text = _text(texts, job.clip, seconds)
+    sound, phonemes = _sound(text, voice, pitch, seconds, rng)
+    scene = heads.scene(rng)
+    poses, expressions = _act(demo, sound, phonemes, rng)
+
+    target = folder / job.path
+    truth = {
+        "person": Path(job.path).parent.name,
+        "seed": demo.seed,
+        "attributes": who.attributes(),
+        "proportions": asdict(who),
+        "scene": asdict(scene),
+        "voice": {"name": voice, "pitch": pitch},
+        "text": text,
+        "phonemes": [[round(start, 4), ipa] for start, ipa in phonemes],
+        "frames": [
+            {"pose": asdict(pose), "expression": asdict(expression)}
+            for pose, expression in zip(poses, expressions, strict=True)
+        ],
+    }
+    write_text(target.with_suffix(".truth.json"), json.dumps(truth, ensure_ascii=False, indent=1) + "\n")
+    with (
+        replacing(target) as part,
+        VideoWriter(part, demo.size, demo.size, Fraction(demo.fps), _ENCODING, sound) as out,
+    ):
+        for pose, expression in zip(poses, expressions, strict=True):
+            out.write(heads.frame(who, expression, pose, scene, demo.size, rng))
+
+
+def _text(texts: list[str], clip: int, seconds: float) -> str:
+    """As many sentences as about fill the clip, other ones for each of the person's clips while there are any."""
+    count = max(1, round(seconds / 3.2))
+    return " ".join(texts[(clip * count + i) % len(texts)] for i in range(count))
+
+
+def _sound(
+    text: str, voice: str, pitch: int, seconds: float, rng: np.random.Generator
+) -> tuple[Sound, list[tuple[float, str]]]:
+    """The sentence, spoken so fast that it fills the clip but for short silences around it; and its phonemes' times."""
+    lead, trail = rng.uniform(0.06, 0.30, 2) * min(1.0, seconds / 3)
+    usual = _voiced_s(speak(text, voice, pitch=pitch))
+    rate = int(np.clip(165 * usual / (seconds - lead - trail), 130, 215))
+    said = speak(text, voice, rate=rate, pitch=pitch)
+    spoken = resample(said.sound, _SOUND_RATE).samples
+    whole = fit(Sound(np.concatenate([np.zeros(round(lead * _SOUND_RATE), np.float32), spoken]), _SOUND_RATE), seconds)
+    fade = np.clip(np.arange(len(whole.samples), 0, -1) / (0.08 * _SOUND_RATE), 0, 1)
+    room = rng.standard_normal(len(whole.samples)) * _FLOOR
+    gain = rng.uniform(0.6, 0.9)
+    samples = np.clip(whole.samples * (fade * fade * (3 - 2 * fade)) * gain + room, -1, 1).astype(np.float32)
+    phonemes = [(lead + start, ipa) for start, ipa in said.phonemes if ipa and lead + start < seconds]
+    return Sound(samples, _SOUND_RATE), phonemes
+
+
+def _voiced_s(said: Utterance) -> float:
+    """Seconds until the last sample that can be heard."""
+    loud = np.flatnonzero(np.abs(said.sound.samples) > 0.01)
+    return (int(loud[-1]) + 1) / said.sound.rate if len(loud) else len(said.sound.samples) / said.sound.rate
+
+
+# How the mouth looks in the middle of a phoneme: jaw open, smile, pucker. Other consonants: teeth apart a little.
+_VISEMES = {
+    "a": (0.85, 0.2, 0.0), "ɑ": (0.95, 0.1, 0.0), "æ": (0.85, 0.4, 0.0), "ɐ": (0.65, 0.2, 0.0), "ʌ": (0.65, 0.2, 0.0),
+    "ə": (0.40, 0.2, 0.0), "ɚ": (0.40, 0.0, 0.3), "ɜ": (0.45, 0.0, 0.3), "e": (0.50, 0.5, 0.0), "ɛ": (0.55, 0.4, 0.0),
+    "i": (0.28, 0.8, 0.0), "ɪ": (0.32, 0.6, 0.0), "o": (0.55, 0.0, 0.7), "ɔ": (0.65, 0.0, 0.6), "u": (0.28, 0.0, 1.0),
+    "ʊ": (0.35, 0.0, 0.8), "ɒ": (0.80, 0.0, 0.3), "w": (0.15, 0.0, 1.0), "m": (0.0, 0.1, 0.0), "b": (0.0, 0.1, 0.0),
+    "p": (0.0, 0.1, 0.0), "f": (0.05, 0.2, 0.0), "v": (0.05, 0.2, 0.0), "ʃ": (0.15, 0.0, 0.6), "ʒ": (0.15, 0.0, 0.6),
+    "_": (0.0, 0.1, 0.0),
+}  # fmt: skip
+_CONSONANT = (0.16, 0.2, 0.1)
+
+
+def _act(
+    demo: Demo, sound: Sound, phonemes: list[tuple[float, str]], rng: np.random.Generator
+) -> tuple[list["Pose"], list["Expression"]]:
+    """Pose and expression of every frame: the mouth follows phonemes and loudness, the rest lives."""
+    from sources.heads import Expression, Pose
+
+    times = (np.arange(demo.frames) + 0.5) / demo.fps
+    loud = _loudness(sound, demo.frames)
+    jaw, smile, pucker = _mouth(times, demo.frames / demo.fps, phonemes)
+    jaw = jaw * (0.35 + 0.65 * loud)
+    mood = rng.uniform(-0.05, 0.35)
+    calm = _smooth(loud, 4)
+    stress = _smooth(np.clip(loud - calm, 0, 1), 2)
+
+    yaw = rng.uniform(-0.20, 0.20) + _sway(times, 0.16, rng)
+    pitch = _sway(times, 0.05, rng) - 0.10 * stress
+    roll = rng.uniform(-0.03, 0.03) + _sway(times, 0.035, rng) + 0.12 * yaw
+    x, y = _sway(times, 0.05, rng), _sway(times, 0.025, rng) - 0.05 * stress
+    blink = _blinks(times, rng)
+    brow = np.clip(_sway(times, 0.35, rng) + 0.9 * stress, -1, 1)
+    gaze_x, gaze_y = _gaze(times, rng) - 1.2 * yaw, 0.5 * _gaze(times, rng)
+    return (
+        [Pose(*row) for row in _rows(yaw, pitch, roll, x, y)],
+        [
+            Expression(*row)
+            for row in _rows(
+                jaw, np.clip(mood + 0.6 * smile, -1, 1), pucker, blink, blink, brow, np.clip(gaze_x, -1, 1), gaze_y
+            )
+        ],
+    )
+
+
+def _rows(*columns: Floats) -> list[list[float]]:
+    """Frame by frame, rounded to what the ground truth says."""
+    rows: list[list[float]] = np.round(np.stack(columns, axis=1), 4).tolist()
+    return rows
+
+
+def _loudness(sound: Sound, frames: int) -> Floats:
+    """0 to 1 a frame: how loud it is, as the root of the mean square against the clip's loudest tenth."""
+    parts = np.array_split(sound.samples.astype(np.float64), frames)
+    level = np.sqrt([float(np.mean(part * part)) for part in parts])
+    return np.clip(level / max(float(np.quantile(level, 0.9)), 0.01), 0, 1)
+
+
+def _mouth(times: Floats, seconds: float, phonemes: list[tuple[float, str]]) -> tuple[Floats, Floats, Floats]:
+    """Jaw, smile and pucker at `times`, between the phonemes' middles, closed before and after."""
+    starts = [start for start, _ in phonemes] + [seconds]
+    keys = [(max(starts[0] - 0.10, 0.0), *_VISEMES["_"])]
+    for (start, ipa), end in zip(phonemes, starts[1:], strict=True):
+        sounded = next((c for c in ipa if c not in "ˈˌ"), "_")
+        keys.append((start + 0.5 * min(end - start, 0.2), *_VISEMES.get(sounded, _CONSONANT)))
+    keys.append((seconds, *_VISEMES["_"]))
+    at, *shapes = np.array(keys).T
+    jaw, smile, pucker = (_smooth(np.interp(times, at, shape), 0.6) for shape in shapes)
+    return jaw, smile, pucker
+
+
+def _smooth(values: Floats, frames: float) -> Floats:
+    """The values under a Gaussian of this many frames' deviation; the ends are held."""
+    reach = math.ceil(3 * frames)
+    kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) / frames) ** 2)
+    return np.convolve(np.pad(values, reach, mode="edge"), kernel / kernel.sum(), "valid")
+
+
+def _sway(times: Floats, most: float, rng: np.random.Generator) -> Floats:
+    """Slow movement within ±`most`: three sines without a common period."""
+    waves = [
+        share * np.sin(2 * math.pi * (hertz * rng.uniform(0.8, 1.2) * times + rng.uniform()))
+        for share, hertz in ((0.55, 0.23), (0.30, 0.47), (0.15, 0.9))
+    ]
+    return most * np.sum(waves, axis=0)
+
+
+def _blinks(times: Floats, rng: np.random.Generator) -> Floats:
+    """0 open, 1 shut: a blink of a fifth of a second every two to five seconds, the first within the first two."""
+    shut = np.zeros_like(times)
+    at = rng.uniform(0.3, 1.8)
+    while at < times[-1]:
+        shut = np.maximum(shut, np.clip(1.6 - np.abs(times - at) / 0.065, 0, 1))
+        at += rng.uniform(2, 5)
+    return shut
+
+
+def _gaze(times: Floats, rng: np.random.Generator) -> Floats:
+    """Where the eyes rest, -1 to 1: a jump every half to one and a half seconds, mostly back to the middle."""
+    rest = np.zeros_like(times)
+    at = 0.0
+    while at < times[-1]:
+        rest[times >= at] = rng.uniform(-0.5, 0.5) if rng.random() < 0.5 else rng.uniform(-0.08, 0.08)
+        at += rng.uniform(0.5, 1.5)
+    return rest
+
+
+def truth(path: Path) -> dict[str, Any]:
+    """The ground truth of a rendered clip, given by the path of its mp4."""
+    found: dict[str, Any] = json.loads(path.with_suffix(".truth.json").read_text(encoding="utf-8"))
+    return found
