@@ -140,7 +140,8 @@ _FACE: Final = np.array(_TRIANGLES.split(), np.int32).reshape(-1, 3)
 
 def _within(*rings: Ring) -> NDArray[np.bool_]:
     """Which triangles have all their corners on one of the rings."""
-    return np.any([np.isin(_FACE, ring).all(1) for ring in rings], 0)
+    sets = [set(ring.tolist()) for ring in rings]
+    return np.array([any(ring.issuperset(corners) for ring in sets) for corners in _FACE.tolist()])
 
 
 TRIANGLES: Final = _FACE[~_within(LIPS_INNER, RIGHT_EYE, LEFT_EYE)]
