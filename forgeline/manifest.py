@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import fields
 from fractions import Fraction
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import pyarrow as pa
@@ -77,7 +76,7 @@ def from_record(record: dict[str, Any]) -> Sample:
     values = dict(record)
     values["fps"] = Fraction(values["fps"])
     values["parents"], values["permitted_use"] = tuple(values["parents"]), tuple(values["permitted_use"])
-    values["scores"] = MappingProxyType(dict(values["scores"]))
+    values["scores"] = dict(values["scores"])
     values["segments"] = tuple(Segment(**s) for s in values["segments"])
     return Sample(**values)
 

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
-from types import MappingProxyType
 from typing import Literal
 
 from forgeline.clip import MediaType, Segment
@@ -20,7 +19,7 @@ class Sample:
 
     Ids of people are `<source>:<name>`. `media`, `mask` and `track` are paths relative to the checkout, with `/`.
     `origin` names what several clips of a corpus were cut from (a YouTube video, a DFDC part): they share a split.
-    `split` of an ingested sample is the corpus's official one, or None. Rows compare and hash by value.
+    `split` of an ingested sample is the corpus's official one, or None. Rows compare by value.
     """
 
     sample_id: str
@@ -59,5 +58,5 @@ class Sample:
     sha256: str = ""
     bytes: int = 0
     track: str | None = None
-    scores: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
+    scores: Mapping[str, float] = field(default_factory=dict)
     reason: str | None = None

@@ -1,0 +1,105 @@
+"""`python -m flows <stage>`, installed as `forgeline <stage>`: every stage, and what a person asks of the factory."""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from forgeline.compute import die_with_parent, one_thread
+from forgeline.errors import FactoryError
+
+if TYPE_CHECKING:
+    from flows.params import Params
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; the exit code is 0, 2 for something the user can mend, 3 for a broken promise of the factory."""
+    options = _parser().parse_args(arguments)
+    one_thread()
+    try:
+        options.run(options)
+    except FactoryError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("stopped; what is finished is kept", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    # Nothing heavy is imported here: --help is instant. Each command imports what it needs.
+    parser = argparse.ArgumentParser(prog="python -m flows", description=__doc__)
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    def add(name: str, run: Callable[[argparse.Namespace], None], says: str) -> argparse.ArgumentParser:
+        command = commands.add_parser(name, help=says, description=says)
+        command.set_defaults(run=run)
+        return command
+
+    add("demo", _demo, "stage: render the demo corpus, people who don't exist")
+    add("scan", _scan, "take the inventory of every corpus under data/raw").add_argument("source", nargs="*")
+    add("ingest", _ingest, "stage: check, probe and track a corpus").add_argument("source")
+    add("plan", _plan, "stage: splits with their proof, and who is made from whom")
+    add("train", _train, "stage: train a generator on the train split").add_argument("generator")
+    add("generate", _generate, "stage: make and seal what the plan says").add_argument("generator")
+    return parser
+
+
+def _params() -> "Params":
+    from flows.params import load_params
+
+    die_with_parent()
+    return load_params()
+
+
+def _demo(options: argparse.Namespace) -> None:
+    params = _params()
+    from flows.demo import demo
+
+    demo(params)
+
+
+def _scan(options: argparse.Namespace) -> None:
+    params = _params()
+    from flows.scan import scan_all
+
+    scan_all(options.source, params)
+
+
+def _ingest(options: argparse.Namespace) -> None:
+    params = _params()
+    from flows.ingest import ingest
+
+    ingest(options.source, params)
+
+
+def _plan(options: argparse.Namespace) -> None:
+    params = _params()
+    from datetime import date
+
+    from flows.plan import plan, show
+
+    print(show(plan(params, date.today())))
+
+
+def _train(options: argparse.Namespace) -> None:
+    params = _params()
+    from flows.generate import train
+
+    train(options.generator, params)
+
+
+def _generate(options: argparse.Namespace) -> None:
+    params = _params()
+    from flows.generate import generate
+
+    generate(options.generator, params)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,200 @@
+"""Stages `train@<generator>` and `generate@<generator>`: learn from the train split, then make what the plan says."""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from forgeline.clip import Clip
+from forgeline.compute import one_thread
+from forgeline.errors import FactoryError, MediaError, ModelError, PromiseError, SourceError
+from forgeline.files import prune, sha256_of, write_text
+from forgeline.lock import holding
+from forgeline.manifest import from_record
+from forgeline.recipe import Recipe, canonical, digest
+from forgeline.sample import Sample
+from forgeline.section import Section
+from generators.plugin import Generator, Trained
+from watermark.keys import master
+from watermark.metadata import Tag
+from watermark.payload import Mark
+from watermark.seal import Seal, seal
+
+from flows import workspace
+from flows.items import Finished, Item, bring_up_to_date, dropped
+from flows.params import Params
+from flows.plan import plan_file, train_file
+
+DONE = "model.json"
+"""Names what a model was made from; a folder without it holds a training that is not finished."""
+
+
+@dataclass(frozen=True)
+class _Job(Item):
+    parents: tuple[dict[str, Any], ...]
+    mark_bits: int
+    source_type: str
+    section: Section
+    seal: Seal
+    folder: Path
+    model: Path | None
+
+
+def train(name: str, params: Params) -> None:
+    """Bring `data/models/<name>` up to date; a generator that learns nothing has a model that says so.
+
+    A training that was killed goes on from its last checkpoint when all that makes the model is still the same.
+    """
+    section = _section(name, params)
+    folder = workspace.MODELS / name
+    with holding(workspace.lock(f"train@{name}")):
+        head, *clips = _read(train_file(name))
+        key = digest([head, *clips])
+        folder.mkdir(parents=True, exist_ok=True)
+        begun = folder / ".begun"
+        if not begun.is_file() or begun.read_text() != key:
+            done = folder / DONE
+            if done.is_file() and json.loads(done.read_text())["key"] == key:
+                print(f"train {name}: up to date", flush=True)
+                return
+            prune(folder, set())
+            write_text(begun, key)
+        if isinstance(section, Trained):
+            if not clips:
+                raise ModelError(f"train {name}", "the train split has no clip to learn from", "add people, or change plan")
+            one_thread()
+            recipe = Recipe(f"train {name}", tuple(c["sample_id"] for c in clips), head["seed"], section.settings())
+            section.train((_opened(c) for c in clips), recipe.rng(), folder)
+        files = {p.relative_to(folder).as_posix(): sha256_of(p) for p in sorted(folder.rglob("*")) if p.is_file() and p != begun}
+        write_text(folder / DONE, canonical({"key": key, "files": files}) + "\n")
+        begun.unlink()
+
+
+def generate(name: str, params: Params) -> list[Sample]:
+    """Bring `data/made/<name>` up to date: sealed clips, their masks, and a manifest.
+
+    What can't be made is a row with a reason; more of them than `generate.max_dropped` fail the stage.
+    """
+    section = _section(name, params)
+    folder = workspace.MADE / name
+    model = workspace.MODELS / name if isinstance(section, Trained) else None
+    with holding(workspace.lock(f"generate@{name}")):
+        head, *rows = _read(plan_file(name))
+        if head["settings"] != section.settings() or head["seal"] != params.seal.settings():
+            raise FactoryError(plan_file(name), "is older than params", "run `dvc repro`, which plans first")
+        makes = [head, _model(model)]
+        jobs = [_job(row, makes, section, params.seal, folder, model) for row in rows]
+        samples = bring_up_to_date(folder, jobs, _make, f"generate {name}")
+    lost = list(dropped(samples))
+    for line in lost:
+        print(line, flush=True)
+    if len(lost) > params.generate.max_dropped * len(samples):
+        what = f"{len(lost)} of {len(samples)} samples could not be made, more than max_dropped"
+        raise FactoryError(f"generate {name}", what, "mend what the lines above say, or raise generate.max_dropped")
+    return samples
+
+
+def _job(row: dict[str, Any], makes: list[Any], section: Section, settings: Seal, folder: Path, model: Path | None) -> _Job:
+    sample = from_record(row["sample"])
+    return _Job(
+        name=sample.sample_id,
+        key=digest([row, makes]),
+        sample=sample,
+        parents=tuple(row["parents"]),
+        mark_bits=row["mark_bits"],
+        source_type=row["source_type"],
+        section=section,
+        seal=settings,
+        folder=folder,
+        model=model,
+    )
+
+
+def _make(job: _Job) -> Finished:
+    sample = job.sample
+    if sample.reason is not None:
+        return Finished(sample, ())
+    told = json.loads(sample.recipe)
+    recipe = Recipe(told["generator"], tuple(told["parents"]), told["seed"], told["params"])
+    key_id = str(sample.mark_key_id)
+    try:
+        made = _ready(job.section, job.model)(tuple(_opened(p) for p in job.parents), recipe.rng())
+        sealed = seal(
+            made,
+            Path(sample.media),
+            Mark(int(str(sample.mark_id), 16), job.mark_bits),
+            master(job.seal.key).shard(key_id.split("/", 1)[1]),
+            Tag(sample.sample_id, job.source_type, sample.licence, sample.permitted_use),
+            job.seal,
+        )
+    except MediaError as error:
+        return Finished(replace(sample, reason=f"{error.what}; {error.todo}"), ())
+    if (sealed.width, sealed.height) != (sample.width, sample.height):
+        what = f"is {sealed.width}x{sealed.height}, planned as {sample.width}x{sample.height}"
+        raise PromiseError(sample.media, what, "report it")
+    done = replace(
+        sample,
+        mask=sealed.mask.as_posix() if sealed.mask else None,
+        segments=made.segments,
+        fps=sealed.fps,
+        frames=sealed.frames,
+        duration_s=sealed.duration_s,
+        sample_rate=sealed.sample_rate,
+        mark_read=sealed.mark_read,
+        sha256=sealed.sha256,
+        bytes=sealed.bytes,
+        scores={"mark_score": round(sealed.score, 3), "mark_psnr": round(sealed.psnr, 3)},
+    )
+    return Finished(done, (sealed.path, *([sealed.mask] if sealed.mask else [])))
+
+
+@cache
+def _ready(section: Section, model: Path | None) -> Generator:
+    """The generator, bound to its model; a worker loads it once."""
+    if model is not None and isinstance(section, Trained):
+        return section.load(model)
+    if not isinstance(section, Generator):
+        raise PromiseError(type(section).__name__, "is no generator", "report it")
+    return section
+
+
+def _opened(parent: dict[str, Any]) -> Clip:
+    """A parent's clip with its face, after a look whether it is the file that was planned with."""
+    from forgeline.faces import load_track
+    from forgeline.image import open_image
+    from forgeline.video import open_video
+
+    path = Path(parent["media"])
+    if not path.is_file() or sha256_of(path) != parent["sha256"]:
+        raise SourceError(path, "is not the file that was scanned", "run `python -m flows scan`, then `dvc repro`")
+    track = load_track(Path(parent["track"])) if parent["track"] else None
+    return (open_video if parent["media_type"] == "video" else open_image)(path, track)
+
+
+def _section(name: str, params: Params) -> Section:
+    if name not in params.generators:
+        raise FactoryError(name, "is not in params", f"there are {', '.join(params.generators)} under generators")
+    return params.generators[name]
+
+
+def _model(folder: Path | None) -> Any:
+    """What a model is made of, or None for a generator that has none."""
+    if folder is None:
+        return None
+    try:
+        return json.loads((folder / DONE).read_text())["files"]
+    except (OSError, ValueError, KeyError) as error:
+        raise ModelError(folder, "holds no trained model", "run `dvc repro`, which trains first") from error
+
+
+def _read(path: Path) -> Sequence[Any]:
+    def rows() -> Iterator[Any]:
+        with path.open(encoding="utf-8") as file:
+            yield from map(json.loads, file)
+
+    try:
+        return list(rows())
+    except (OSError, ValueError) as error:
+        raise FactoryError(path, f"can't be read ({error})", "run `dvc repro`, which plans first") from error

@@ -1,0 +1,136 @@
+"""Stage `ingest@<source>`: check, probe and track every clip of a corpus. No media are copied."""
+
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+
+from forgeline.code import code_digest, library_versions
+from forgeline.errors import FactoryError, MediaError, SourceError
+from forgeline.files import sha256_of
+from forgeline.inventory import load
+from forgeline.lock import holding
+from forgeline.recipe import digest
+from forgeline.sample import Sample
+from forgeline.weights import weights_sha256
+from sources.corpus import Corpus, Names, Source
+
+from flows import workspace
+from flows.items import Finished, Item, bring_up_to_date, dropped
+from flows.params import Ingest, Params
+
+
+@dataclass(frozen=True)
+class _Job(Item):
+    folder: Path
+    min_seen: float
+
+
+def ingest(name: str, params: Params) -> list[Sample]:
+    """Bring `data/real/<name>` up to date: a manifest, and the tracks of every face in every clip.
+
+    A clip that can't be used is a row with a reason; more of them than `ingest.max_dropped` fail the stage.
+    """
+    source = params.sources.get(name)
+    if not isinstance(source, Source):
+        raise SourceError(name, "is not in params", f"there are {', '.join(params.sources) or 'none'} under sources")
+    root, folder = workspace.RAW / name, workspace.REAL / name
+    with holding(workspace.lock(f"ingest@{name}")):
+        corpus = source(name, root, load(workspace.inventory(name)))
+        _report(corpus)
+        made_by = {
+            "code": code_digest("flows.ingest", "forgeline.faces", "forgeline.video"),
+            "libraries": library_versions(),
+            "weights": [weights_sha256("face_detector"), weights_sha256("face_mesh")],
+            "settings": params.ingest.settings(),
+        }
+        jobs = [
+            _Job(s.sample_id, digest([s.recipe, repr(s), made_by]), s, folder, params.ingest.min_seen) for s in corpus
+        ]
+        samples = bring_up_to_date(folder, jobs, _look, f"ingest {name}")
+    _limit(f"ingest {name}", samples, params.ingest)
+    return samples
+
+
+def _look(job: _Job) -> Finished:
+    sample = job.sample
+    if sample.reason is not None:
+        return Finished(sample, ())
+    path = Path(sample.media)
+    if sha256_of(path) != sample.sha256:
+        raise SourceError(path, "is not the file that was scanned", "run `python -m flows scan`, then again")
+    try:
+        return _track(job, path)
+    except MediaError as error:
+        return Finished(replace(sample, reason=_brief(error)), ())
+
+
+def _brief(error: MediaError) -> str:
+    """The reason without the path, which the row has."""
+    return f"{error.what}; {error.todo}"
+
+
+def _track(job: _Job, path: Path) -> Finished:
+    from forgeline.faces import face_share, save_tracks, track_faces
+    from forgeline.image import open_image
+    from forgeline.video import open_video
+
+    sample = job.sample
+    if sample.media_type == "audio":
+        raise MediaError(path, "is sound alone, for which nothing is built yet", "leave it out")
+    clip = open_video(path) if sample.media_type == "video" else open_image(path)
+    tracks = track_faces(clip, _finder())
+    sound = clip.sound()
+    sample = replace(
+        sample,
+        width=clip.width,
+        height=clip.height,
+        fps=clip.fps,
+        frames=clip.frames,
+        duration_s=float(clip.duration),
+        sample_rate=sound.rate if sound else 0,
+        audio_label=sample.audio_label if sound else None,
+    )
+    if not tracks:
+        raise MediaError(path, "shows no face", "leave it out, or give a clip with a face of at least 4 % of its side")
+    if face_share(tracks[0]) < job.min_seen:
+        share = f"{face_share(tracks[0]):.0%} of its frames"
+        raise MediaError(path, f"shows its main face in only {share}", "leave it out, or lower ingest.min_seen")
+    file = job.folder / "tracks" / f"{sample.sample_id}.npz"
+    save_tracks(file, tracks)
+    return Finished(replace(sample, track=file.as_posix()), (file,))
+
+
+@cache
+def _finder() -> object:
+    from forgeline.faces import FaceFinder
+
+    return FaceFinder()
+
+
+def _report(corpus: Corpus) -> None:
+    """Say what is here against what is published."""
+    report = corpus.report()
+    have = ", ".join(f"{count} {group}" for group, count in report.have.items())
+    print(f"{corpus.name}: {have}", flush=True)
+    for title, names in (
+        ("missing", report.missing),
+        ("unexpected", report.unexpected),
+        ("mismatching", report.mismatching),
+    ):
+        if names.count:
+            print(f"  {title}: {names.count} ({_examples(names)})", flush=True)
+    for note in report.notes:
+        print(f"  note: {note}", flush=True)
+
+
+def _examples(names: Names) -> str:
+    return "; ".join(names.examples[:3]) + ("; …" if names.count > 3 else "")
+
+
+def _limit(stage: str, samples: list[Sample], settings: Ingest) -> None:
+    lost = list(dropped(samples))
+    for line in lost:
+        print(line, flush=True)
+    if len(lost) > settings.max_dropped * len(samples):
+        what = f"{len(lost)} of {len(samples)} clips can't be used, more than max_dropped ({settings.max_dropped:.0%})"
+        raise FactoryError(stage, what, "mend or remove the clips above, or raise ingest.max_dropped")

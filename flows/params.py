@@ -1,0 +1,188 @@
+"""`params.yaml`, typed: a misspelt key or a wrong type is an error that says where."""
+
+import difflib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import yaml
+from pydantic import BaseModel, Field, ValidationError, ValidationInfo, field_validator, model_validator
+
+from evaluators.table import EVALUATORS
+from forgeline.errors import ParamsError
+from forgeline.sample import SPLITS, Split
+from forgeline.section import Section
+from generators.table import GENERATORS
+from sources.demo import Demo
+from sources.table import SOURCES
+from watermark.seal import Seal
+
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class Ingest(Section):
+    """What makes a clip usable."""
+
+    min_seen: Share = 0.5
+    """Share of a clip's frames in which its main face must be seen."""
+    max_dropped: Share = 0.2
+    """Share of a corpus's clips that may be dropped; above it the stage fails."""
+
+
+class Plan(Section):
+    """Splits, and who is made from whom."""
+
+    seed: int = 1
+    """Decides who goes into which split and who is paired with whom."""
+    splits: Mapping[Split, Share] = {"train": 0.5, "val": 0.25, "test": 0.25}
+    """The share of people in each split, for those whom no corpus's official split and no `assign` places."""
+    assign: Mapping[str, Split] = {}
+    """People (`<source>:<name>`) who are put into a split by hand."""
+    batches: Annotated[int, Field(ge=1, le=4096)] = 1
+    """Shards a generator and split; a clip stays in its shard as long as this number stays."""
+
+    @field_validator("splits")
+    @classmethod
+    def _whole(cls, splits: Mapping[Split, float]) -> Mapping[Split, float]:
+        if abs(sum(splits.values()) - 1) > 1e-9:
+            raise ValueError(f"shares sum to {sum(splits.values()):g}, not to 1")
+        return {name: splits.get(name, 0.0) for name in SPLITS}
+
+
+class Generate(Section):
+    """What holds for every generator."""
+
+    max_dropped: Share = 0.2
+    """Share of a generator's planned samples that may fail; above it the stage fails."""
+
+
+class Release(Section):
+    """The dataset that a version tag points to."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")] = "forgeline-demo"
+    """Its name, as the card gives it."""
+    title: str = "Forgeline demo"
+    """Its title on the card."""
+
+
+class Params(BaseModel):
+    """All sections; `sources`, `generators` and `score` hold plug-ins by name."""
+
+    model_config = Section.model_config | {"arbitrary_types_allowed": True}
+
+    demo: Demo
+    sources: dict[str, Section]
+    ingest: Ingest
+    plan: Plan
+    generate: Generate
+    generators: dict[str, Section]
+    seal: Seal
+    score: dict[str, Section]
+    release: Release
+
+    @field_validator("sources", mode="before")
+    @classmethod
+    def _sources(cls, value: Any, info: ValidationInfo) -> dict[str, Section]:
+        found = {}
+        for name, section in _mapping(value, "sources").items():
+            if not name.isascii() or not name.replace("_", "").replace("-", "").isalnum() or name != name.lower():
+                raise _Named((name,), "is no name for a source", "use small letters, digits, - and _")
+            kind = section.get("kind") if isinstance(section, dict) else None
+            found[name] = _plugin(SOURCES, name, kind, section)
+        return found
+
+    @field_validator("generators", mode="before")
+    @classmethod
+    def _generators(cls, value: Any) -> dict[str, Section]:
+        items = _mapping(value, "generators").items()
+        return {name: _plugin(GENERATORS, name, name, section or {}) for name, section in items}
+
+    @field_validator("score", mode="before")
+    @classmethod
+    def _evaluators(cls, value: Any) -> dict[str, Section]:
+        return {name: _plugin(EVALUATORS, name, name, section or {}) for name, section in _mapping(value, "score").items()}
+
+    @model_validator(mode="after")
+    def _fakes_need_controls(self) -> "Params":
+        for name, generator in self.generators.items():
+            control = getattr(generator, "control", "control")
+            if control not in self.generators:
+                raise _Named(("generators", name), f"needs its matched control {control!r}", f"add `{control}:` to generators")
+        return self
+
+
+class _Named(ValueError):
+    """A fault below a field that a validator looks into by itself."""
+
+    def __init__(self, where: tuple[str | int, ...], what: str, todo: str) -> None:
+        super().__init__(what)
+        self.where, self.what, self.todo = where, what, todo
+
+
+def load_params(path: Path = Path("params.yaml")) -> Params:
+    """Read and check a params file. Raises ParamsError that names the key, what is wrong with it and what to do."""
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ParamsError(path, "is not there", "run in the checkout's own folder") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ParamsError(path, f"is not YAML ({' '.join(str(error).split())})", "mend it") from error
+    if not isinstance(raw, dict):
+        raise ParamsError(path, "holds no sections", "start from the params.yaml of this version")
+    try:
+        # By way of JSON, whose lists may be tuples and whose strings may be dates without anything else being converted.
+        return Params.model_validate_json(json.dumps(raw, default=str))
+    except ValidationError as error:
+        raise _explained(path, error, raw) from error
+
+
+def _mapping(value: Any, name: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise _Named((), "is no list of names with their settings", f"write `{name}:` with indented names below")
+    return value
+
+
+def _plugin(table: Mapping[str, type[Section]], name: str, kind: Any, section: Any) -> Section:
+    if kind not in table:
+        what = f"{kind!r} does not exist" if kind != name else "does not exist"
+        raise _Named((name,), what, f"there are {', '.join(table)}{_hint(str(kind), table)}")
+    if not isinstance(section, dict):
+        raise _Named((name,), "holds no settings", "write its settings below it, or {}")
+    try:
+        return table[kind].model_validate_json(json.dumps(section))
+    except ValidationError as error:
+        first = error.errors()[0]
+        what, todo = _said(first, table[kind].model_fields)
+        raise _Named((name, *first["loc"]), what, todo) from error
+
+
+def _explained(path: Path, error: ValidationError, raw: dict[str, Any]) -> ParamsError:
+    first = error.errors()[0]
+    cause = first.get("ctx", {}).get("error")
+    where: tuple[str | int, ...] = first["loc"]
+    if isinstance(cause, _Named):
+        where, what, todo = (*where, *cause.where), cause.what, cause.todo
+    else:
+        fields: Mapping[str, Any] = Params.model_fields
+        for part in where[:-1]:
+            annotation = getattr(fields.get(str(part)), "annotation", None)
+            fields = getattr(annotation, "model_fields", {})
+        what, todo = _said(first, fields)
+    return ParamsError(f"{path}: {'.'.join(map(str, where))}", what, todo)
+
+
+def _said(first: Any, fields: Mapping[str, Any]) -> tuple[str, str]:
+    name = str(first["loc"][-1]) if first["loc"] else ""
+    if first["type"] == "extra_forbidden":
+        return "there is no such key", f"remove it; there are {', '.join(fields)}{_hint(name, fields)}"
+    if first["type"] == "missing":
+        return "is missing", "add it"
+    what = str(first["msg"]).removeprefix("Value error, ")
+    field = fields.get(name)
+    return f"{what[0].lower()}{what[1:]} (it is {first['input']!r})", f"correct it{f': {field.description}' if field and field.description else ''}"
+
+
+def _hint(name: str, there: Mapping[str, Any]) -> str:
+    close = difflib.get_close_matches(name, list(there), 1)
+    return f"; did you mean {close[0]}?" if close else ""

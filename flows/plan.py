@@ -1,0 +1,437 @@
+"""Stage `plan`: who goes into which split, with the proof, and what every generator is to make from whom.
+
+Nothing here lists a folder or opens a clip: the plan follows from the manifests, the params and the code alone. Each choice
+hangs on the names involved (rendezvous hashing), so one clip more or less alters only what names it.
+"""
+
+import json
+import shutil
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from forgeline.code import code_digest, library_versions
+from forgeline.errors import FactoryError, MediaError, PromiseError, SourceError, TermsError
+from forgeline.files import sha256_of, write_text
+from forgeline.lock import holding
+from forgeline.manifest import read_manifest, to_record
+from forgeline.recipe import Recipe, canonical, digest
+from forgeline.sample import SPLITS, Sample, Split
+from forgeline.section import Section
+from forgeline.terms import Joined, Terms, join, refusal, require_generation
+from generators.plugin import Generator, Trained
+from sources.corpus import Source
+from watermark.keys import DEMO, master
+from watermark.tile import bits_for
+
+from flows import workspace
+from flows.params import Params
+from flows.params import Plan as PlanSection
+
+SPLITS_FILE = "splits.json"
+
+
+@dataclass(frozen=True)
+class Component:
+    """People and clips that must share a split: they have a person, a recording or a file in common."""
+
+    split: Split
+    because: str
+    people: tuple[str, ...]
+    clips: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A sample to make: its row as far as it is known, its mark (`mark_bits` long) and the parents' rows."""
+
+    sample: Sample
+    mark_bits: int
+    source_type: str
+    parents: tuple[Sample, ...]
+
+
+def plan(params: Params, today: date) -> dict[str, list[Planned]]:
+    """Write `data/plan` from the manifests, remove from data/models and data/made what is no longer planned, give the plan.
+
+    `today` decides whether terms and consent still hold; nothing that is written depends on it otherwise.
+    """
+    with holding(workspace.lock("plan")):
+        samples = [s for name in params.sources for s in read_manifest(workspace.REAL / name / workspace.MANIFEST)]
+        components = assign_splits(samples, params.plan)
+        prove_disjoint(components, samples)
+        _key_fits(params)
+        parents, refused = _permitted(samples, components, params, today)
+        planned = plan_samples(parents, params)
+        _write(planned, parents, components, refused, params)
+        for folder in (workspace.MODELS, workspace.MADE):
+            for stray in folder.glob("*") if folder.is_dir() else ():
+                if stray.is_dir() and stray.name not in params.generators:
+                    shutil.rmtree(stray)
+                    print(f"plan: removed {stray}, which is no longer in params", flush=True)
+    return planned
+
+
+# Splits --------------------------------------------------------------------------------------------------------------
+
+
+def _ties(sample: Sample) -> Iterator[str]:
+    """What a clip must not share with a clip of another split."""
+    yield f"clip {sample.sample_id}"
+    yield from (f"clip {parent}" for parent in sample.parents)
+    yield from (f"person {person}" for person in (sample.target_id, sample.source_id) if person)
+    if sample.origin:
+        yield f"recording {sample.source}:{sample.origin}"
+    if sample.sha256:
+        yield f"file {sample.sha256}"
+
+
+def assign_splits(samples: Iterable[Sample], settings: PlanSection) -> list[Component]:
+    """The closure of everything clips have in common, and a split for each component; sorted.
+
+    A component's split is the one that `plan.assign` gives one of its people, else its corpus's official one (test before
+    val before train where a corpus's own splits are tied together, so that nothing official leaks into training), else
+    drawn from a hash of its first person, so that it does not depend on who else there is.
+    """
+    usable = sorted((s for s in samples if s.reason is None), key=lambda s: s.sample_id)
+    root: dict[str, str] = {}
+
+    def find(tie: str) -> str:
+        while root.setdefault(tie, tie) != tie:
+            root[tie] = root[root[tie]]
+            tie = root[tie]
+        return tie
+
+    for sample in usable:
+        first, *others = _ties(sample)
+        for other in others:
+            a, b = sorted((find(first), find(other)))
+            root[b] = a
+    groups: dict[str, list[Sample]] = defaultdict(list)
+    for sample in usable:
+        groups[find(f"clip {sample.sample_id}")].append(sample)
+    return sorted((_component(group, settings) for group in groups.values()), key=lambda c: (c.split, c.people, c.clips))
+
+
+def _component(group: Sequence[Sample], settings: PlanSection) -> Component:
+    people = tuple(sorted({p for s in group for p in (s.target_id, s.source_id) if p}))
+    clips = tuple(s.sample_id for s in group)
+    split, because = _split_of(group, people, clips, settings)
+    return Component(split, because, people, clips)
+
+
+def _split_of(
+    group: Sequence[Sample], people: Sequence[str], clips: Sequence[str], settings: PlanSection
+) -> tuple[Split, str]:
+    by_hand = sorted({settings.assign[p] for p in people if p in settings.assign})
+    if len(by_hand) > 1:
+        what = f"put people into {' and '.join(by_hand)} who have clips in common"
+        raise FactoryError("plan.assign", f"{what} ({', '.join(people[:4])})", "give them one split")
+    if by_hand:
+        return by_hand[0], "plan.assign"
+    official = {s.split for s in group if s.split}
+    for split in reversed(SPLITS):
+        if split in official:
+            tied = f"; official splits {' and '.join(sorted(official))} are tied together" if len(official) > 1 else ""
+            return split, f"official{tied}"
+    name = people[0] if people else clips[0]
+    drawn = int(digest(["split", settings.seed, name])[:13], 16) / 16**13
+    for split in SPLITS:
+        drawn -= settings.splits[split]
+        if drawn < 0:
+            return split, "drawn"
+    return SPLITS[-1], "drawn"
+
+
+def prove_disjoint(components: Iterable[Component], samples: Iterable[Sample]) -> None:
+    """Raise PromiseError unless nothing that `_ties` names is found in two splits. Knows nothing of how they were made."""
+    split_of = {clip: c.split for c in components for clip in c.clips}
+    where: dict[str, str] = {}
+    for sample in samples:
+        if sample.reason is not None:
+            continue
+        if sample.sample_id not in split_of:
+            raise PromiseError(sample.sample_id, "is in no split", "report it")
+        split = split_of[sample.sample_id]
+        for tie in _ties(sample):
+            if where.setdefault(tie, split) != split:
+                raise PromiseError(tie, f"is in {where[tie]} and in {split}", "report it: splits must be disjoint")
+
+
+# Who may be used -----------------------------------------------------------------------------------------------------
+
+
+def _key_fits(params: Params) -> None:
+    rendered = all(getattr(s, "kind", "") == "demo" for s in params.sources.values())
+    if params.seal.key == DEMO and not rendered:
+        what = "the public demo key would mark something other than the demo"
+        raise FactoryError("seal.key", what, "make a key with `python -m flows key new`, and write its id there")
+    master(params.seal.key)
+
+
+def _permitted(
+    samples: Sequence[Sample], components: Iterable[Component], params: Params, today: date
+) -> tuple[list[Sample], dict[str, str]]:
+    """Real clips that forgeries may be made from, with their splits; and the others with the reason."""
+    split_of = {clip: c.split for c in components for clip in c.clips}
+    usable, refused = [], {}
+    may: dict[str, str | None] = {}
+    for name, source in params.sources.items():
+        try:
+            require_generation(name, _terms(source), today)
+            may[name] = None
+        except TermsError as error:
+            may[name] = f"{error.what}; {error.todo}"
+            print(f"plan: {error}", flush=True)
+    for sample in samples:
+        if sample.reason is not None or sample.label != "real":
+            continue
+        person = sample.target_id.split(":", 1)[1] if sample.target_id else None
+        reason = may[sample.source] or refusal(_terms(params.sources[sample.source]), person, "face", today)
+        if reason:
+            refused[sample.sample_id] = reason
+        else:
+            usable.append(replace(sample, split=split_of[sample.sample_id]))
+    if not usable:
+        todo = "record the operator's permission in params (`python -m flows terms`), or add clips"
+        raise SourceError("plan", "there is no clip that forgeries may be made from", todo)
+    return usable, refused
+
+
+def _terms(source: Section) -> Terms:
+    if not isinstance(source, Source):
+        raise PromiseError("params.sources", "holds something that is no source", "report it")
+    return source.terms
+
+
+# What is made --------------------------------------------------------------------------------------------------------
+
+
+def plan_samples(parents: Sequence[Sample], params: Params) -> dict[str, list[Planned]]:
+    """For each generator of the params what it is to make from `parents` (real clips with their splits), sorted by id."""
+    clips = sorted(parents, key=lambda s: s.sample_id)
+    controls = {name: _controls(name, section, clips, params) for name, section in params.generators.items()}
+    planned = {}
+    for name, section in params.generators.items():
+        rows = controls[name] if controls[name] is not None else _fakes(name, section, clips, controls, params)
+        planned[name] = _marked(rows, params)
+    return planned
+
+
+Drafts = dict[str, Planned]
+"""Planned samples by the id of the clip that they are the control of, or that they change."""
+
+
+def _controls(name: str, section: Section, clips: Sequence[Sample], params: Params) -> Drafts | None:
+    if _generator(section).role != "control":
+        return None
+    return {clip.sample_id: _draft(name, section, (clip,), None, params) for clip in clips if _fits(section, clip)}
+
+
+def _fakes(
+    name: str, section: Section, clips: Sequence[Sample], controls: dict[str, Drafts | None], params: Params
+) -> Drafts:
+    generator = _generator(section)
+    partner_of = controls[getattr(section, "control", "control")] or {}
+    drafts: Drafts = {}
+    for clip in clips:
+        control = partner_of.get(clip.sample_id)
+        if control is None or not _fits(section, clip):
+            continue
+        cast: tuple[Sample, ...] | None = (clip,)
+        if generator.casting == "pair":
+            other = _partner(name, section, clip, clips, params)
+            cast = (clip, other) if other else None
+        if cast:
+            drafts[clip.sample_id] = _draft(name, section, cast, control, params)
+    return drafts
+
+
+def _fits(section: Section, clip: Sample) -> bool:
+    """Whether a generator's method can be asked to work on such a clip at all."""
+    hears = "audio" in _generator(section).changes
+    return clip.media_type == "video" and (not hears or clip.sample_rate > 0)
+
+
+def _partner(name: str, section: Section, clip: Sample, clips: Sequence[Sample], params: Params) -> Sample | None:
+    """Another person's clip of the same split: whose hash with the target's name is least."""
+    if clip.target_id is None:
+        return None
+    others = [
+        c
+        for c in clips
+        if c.split == clip.split and c.target_id not in (None, clip.target_id) and _fits(section, c)
+    ]
+    return min(others, key=lambda c: digest([params.plan.seed, name, clip.sample_id, c.sample_id]), default=None)
+
+
+def _draft(
+    name: str, section: Section, cast: tuple[Sample, ...], control: Planned | None, params: Params
+) -> Planned:
+    """The row of a sample that is to be made from `cast`, all but its mark."""
+    generator, (target, *others) = _generator(section), cast
+    nobody = generator.casting == "nobody"
+    recipe = Recipe(
+        generator=name,
+        parents=() if nobody else tuple(c.sample_id for c in cast),
+        # A person who does not exist has no parents; the control beside it tells it from its siblings.
+        seed=int(digest([params.plan.seed, target.sample_id])[:8], 16) if nobody else params.plan.seed,
+        params=section.settings(),
+    )
+    side = getattr(section, "size", None)
+    image = side is not None
+    changed = generator.changes
+    hears = not image and target.sample_rate > 0
+    batch = int(digest(["batch", target.sample_id])[:8], 16) % params.plan.batches
+    people = {"target": target.target_id, "source": others[0].target_id if others else None, "nobody": None}
+    terms = _joined(cast, nobody or isinstance(generator, Trained), params)
+    sample = Sample(
+        sample_id=recipe.id,
+        media=f"{workspace.MADE.as_posix()}/{name}/{recipe.id}{'.png' if image else '.mp4'}",
+        media_type="image" if image else "video",
+        label="fake" if changed else "real",
+        role=generator.role,
+        content_class=generator.content_class,
+        method=name,
+        source=target.source,
+        recipe=recipe.canonical(),
+        video_label="fake" if "video" in changed else "real",
+        audio_label=("fake" if "audio" in changed else "real") if hears else None,
+        pair_id=control.sample.sample_id if control else recipe.id,
+        target_id=None if nobody else target.target_id,
+        source_id=people["source"],
+        apparent_id=people[generator.apparent],
+        parents=recipe.parents,
+        split=target.split,
+        shard=f"{name}-{target.split}-{batch:04d}",
+        width=side or target.width,
+        height=side or target.height,
+        licence=terms.licence,
+        permitted_use=terms.permitted_use,
+    )
+    captured = "digitalCreation" if getattr(params.sources[target.source], "kind", "") == "demo" else "digitalCapture"
+    source_type = captured if generator.source_type == "digitalCapture" else generator.source_type
+    return Planned(sample, 0, source_type, () if nobody else cast)
+
+
+def _joined(cast: Sequence[Sample], learned: bool, params: Params) -> Joined:
+    """What the sources' terms leave; what was learned comes from all of them."""
+    names = sorted(params.sources) if learned else sorted({c.source for c in cast})
+    first, *others = (_terms(params.sources[n]) for n in names)
+    return join(first, *others)
+
+
+def _marked(drafts: Drafts, params: Params) -> list[Planned]:
+    """The drafts with marks: ids drawn from the samples' ids, and no two alike in a shard."""
+    key = master(params.seal.key)
+    taken: dict[str, set[int]] = defaultdict(set)
+    planned = []
+    for draft in sorted(drafts.values(), key=lambda d: d.sample.sample_id):
+        sample = draft.sample
+        try:
+            bits = bits_for(sample.width, sample.height)
+        except MediaError as error:
+            planned.append(replace(draft, sample=replace(sample, reason=f"{error.what}; {error.todo}")))
+            continue
+        digits = 10 if bits == 64 else 4
+        shard = key.shard(str(sample.shard))
+        attempt = 0
+        while (mark := int(digest([sample.sample_id, attempt])[:digits], 16)) in taken[shard.id]:
+            attempt += 1
+        taken[shard.id].add(mark)
+        marked = replace(sample, mark_id=f"{mark:0{digits}x}", mark_key_id=shard.id)
+        planned.append(replace(draft, sample=marked, mark_bits=bits))
+    return planned
+
+
+def _generator(section: Section) -> Generator:
+    if not isinstance(section, Generator):
+        raise PromiseError(type(section).__name__, "is no generator", "report it")
+    return section
+
+
+# Files ---------------------------------------------------------------------------------------------------------------
+
+
+def plan_file(generator: str) -> Path:
+    """What a generator is to make: a line of all that holds for it, then one a sample."""
+    return workspace.PLAN / f"{generator}.jsonl"
+
+
+def train_file(generator: str) -> Path:
+    """What a generator learns from: a line of all that holds for it, then one a clip."""
+    return workspace.PLAN / "train" / f"{generator}.jsonl"
+
+
+def _write(
+    planned: dict[str, list[Planned]],
+    parents: Sequence[Sample],
+    components: Sequence[Component],
+    refused: dict[str, str],
+    params: Params,
+) -> None:
+    if workspace.PLAN.is_dir():
+        shutil.rmtree(workspace.PLAN)
+    tracks = {s.track: sha256_of(Path(s.track)) for s in parents if s.track}
+    for name, rows in planned.items():
+        section = params.generators[name]
+        module = type(section).__module__
+        head = {
+            "generator": name,
+            "settings": section.settings(),
+            "seal": params.seal.settings(),
+            "code": code_digest(module, "watermark.seal", "forgeline.manifest"),
+            "libraries": library_versions(),
+        }
+        _lines(plan_file(name), [head, *(_row(p, tracks) for p in rows)])
+        learns = isinstance(section, Trained)
+        train_head = {"generator": name, "settings": section.settings(), "seed": params.plan.seed}
+        made_by = {"code": code_digest(module), "libraries": library_versions()}
+        clips = sorted((s for s in parents if s.split == "train"), key=lambda s: s.sample_id) if learns else []
+        _lines(train_file(name), [train_head | (made_by if learns else {}), *(_parent(s, tracks) for s in clips)])
+    proof = {
+        "components": [vars(c) for c in components],
+        "refused": refused,
+        "seed": params.plan.seed,
+        "shares": dict(params.plan.splits),
+    }
+    write_text(workspace.PLAN / SPLITS_FILE, json.dumps(proof, indent=1, sort_keys=True, ensure_ascii=False) + "\n")
+
+
+def _row(planned: Planned, tracks: dict[str | None, str]) -> dict[str, Any]:
+    return {
+        "sample": to_record(planned.sample),
+        "mark_bits": planned.mark_bits,
+        "source_type": planned.source_type,
+        "parents": [_parent(p, tracks) for p in planned.parents],
+    }
+
+
+def _parent(sample: Sample, tracks: dict[str | None, str]) -> dict[str, Any]:
+    return {
+        "sample_id": sample.sample_id,
+        "media": sample.media,
+        "media_type": sample.media_type,
+        "sha256": sample.sha256,
+        "track": sample.track,
+        "track_sha256": tracks.get(sample.track),
+    }
+
+
+def _lines(path: Path, rows: Sequence[Any]) -> None:
+    write_text(path, "".join(canonical(row) + "\n" for row in rows))
+
+
+def show(planned: dict[str, list[Planned]]) -> str:
+    """The plan as a table: samples of each generator by split, and by what they are."""
+    lines = [f"{'generator':<16} {'role':<12} {'label':<6}" + "".join(f"{s:>7}" for s in SPLITS) + "  not possible"]
+    for name, rows in planned.items():
+        counts = [sum(p.sample.split == s and p.sample.reason is None for p in rows) for s in SPLITS]
+        lost = sum(p.sample.reason is not None for p in rows)
+        first = rows[0].sample if rows else None
+        what = f"{first.role:<12} {first.label:<6}" if first else f"{'-':<12} {'-':<6}"
+        lines.append(f"{name:<16} {what}" + "".join(f"{c:>7}" for c in counts) + f"  {lost or ''}".rstrip())
+    return "\n".join(lines)

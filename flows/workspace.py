@@ -1,0 +1,26 @@
+"""Where things lie in a checkout, relative to it."""
+
+from pathlib import Path
+
+RAW = Path("data/raw")
+INVENTORY = Path("data/inventory")
+REAL = Path("data/real")
+PLAN = Path("data/plan")
+MODELS = Path("data/models")
+MADE = Path("data/made")
+SCORES = Path("data/scores")
+AUDIT = Path("data/audit")
+RELEASE = Path("data/release")
+LOCAL = Path(".forgeline")
+"""What is of no use to anyone else: locks, caches."""
+MANIFEST = "manifest.parquet"
+
+
+def lock(stage: str) -> Path:
+    """The lock file of a stage, or of one of its outputs."""
+    return LOCAL / "locks" / f"{stage.replace('/', '@')}.lock"
+
+
+def inventory(source: str) -> Path:
+    """The inventory of a corpus."""
+    return INVENTORY / f"{source}.jsonl"
