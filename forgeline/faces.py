@@ -36,13 +36,19 @@ CONFIDENCE = 0.5
 """What the mesh net must say for a face to be one."""
 DETECTOR_SIDE = 128
 MESH_SIDE = 192
+COARSE = 0.15
+"""A face smaller than this share of what the detector was given is looked at again from nearby: its place is coarse."""
 MARGIN = 1.5
 """Side of the square that the mesh net sees, in sides of the face."""
 SEARCH_EVERY = 10
 """Frames from one search for new faces to the next while a face is being followed."""
 GAP_S = 2.0
 """A face that comes back within this time, where it was and as large as it was, is the same face."""
+CUT = 12.0
+"""Mean change of a picture's coarse colours, of 255, that makes it another scene (GRID: within a clip 1 to 4, across 9 to
+50). No face is followed across a cut, unless the scene from before comes back."""
 MOST_FACES = 8
+"""Faces followed at a time, and tracks returned."""
 FEWEST_FRAMES = 3
 """What is seen in fewer frames of a longer clip is a flicker of the nets, not a face."""
 
@@ -59,11 +65,15 @@ class Face:
 
 @dataclass(frozen=True)
 class _Sighting:
-    """What the detector says, in pixels: `box` (4,) brows to chin, `eyes` (2, 2) right and left; `score` in [0, 1]."""
+    """What the detector says, in pixels: `box` (4,) brows to chin, `eyes` (2, 2) right and left; `score` in [0, 1].
+
+    `share` is the longer side of the box in longer sides of what the detector was given.
+    """
 
     box: Floats
     eyes: Floats
     score: float
+    share: float
 
 
 class FaceFinder:
@@ -98,19 +108,13 @@ class FaceFinder:
         for sighting in sorted(sightings, key=lambda sighting: -sighting.score):
             if any(_covers(face.box, sighting.box) for face in [*known, *faces]):
                 continue
-            side = float((sighting.box[2:] - sighting.box[:2]).max())
-            middle = (sighting.box[:2] + sighting.box[2:]) / 2
-            face = self._mesh(picture, middle, side, sighting.eyes[1] - sighting.eyes[0])
-            face = self.follow(picture, face)
+            face = self._settle(picture, sighting)
             if face.score >= CONFIDENCE and not any(overlap(face.box, other.box) > 0.3 for other in [*known, *faces]):
                 faces.append(face)
         return sorted(faces, key=lambda face: -_area(face.box))
 
     def follow(self, picture: Picture, face: Face) -> Face:
-        """The face that lies where `face` was in the picture before; its `score` says whether there is one.
-
-        A second pass over the same picture refines a mesh whose first place was a guess.
-        """
+        """The face that lies where `face` was in the picture before; its `score` says whether there is one."""
         mesh = face.mesh[:, :2]
         along = mesh[LEFT_EYE_CORNER] - mesh[RIGHT_EYE_CORNER]
         along = along / max(float(np.hypot(*along)), 1e-6)
@@ -119,6 +123,21 @@ class FaceFinder:
         middle = (low + high) / 2
         back = middle[0] * along + middle[1] * np.array([-along[1], along[0]])
         return self._mesh(picture, back, float((high - low).max()), along)
+
+    def _settle(self, picture: Picture, sighting: _Sighting) -> Face:
+        """The mesh of a face that was sighted, at least two passes, until it stays where it is."""
+        if sighting.share < COARSE:
+            nearby = self._detect(picture, _around(sighting.box, picture), sighting.score / 2)
+            sighting = max(
+                [sighting, *nearby], key=lambda other: overlap(sighting.box, other.box) * (other is not sighting)
+            )
+        side = float((sighting.box[2:] - sighting.box[:2]).max())
+        face = self._mesh(picture, _middle(sighting.box), side, sighting.eyes[1] - sighting.eyes[0])
+        for _ in range(3):
+            before, face = face, self.follow(picture, face)
+            if overlap(before.box, face.box) > 0.9:
+                break
+        return face
 
     def _detect(self, picture: Picture, area: Area, threshold: float) -> list[_Sighting]:
         x0, y0, x1, y1 = area
@@ -140,7 +159,7 @@ class FaceFinder:
         middles, sizes = rows[:, 0] * zoom + (x0, y0), rows[:, 1] * zoom
         boxes = np.concatenate([middles - sizes / 2, middles + sizes / 2], 1).astype(np.float32)
         eyes = (rows[:, 2:4] * zoom + (x0, y0)).astype(np.float32)
-        return _merge(boxes, eyes, scores[sure])
+        return _merge(boxes, eyes, scores[sure], max(width, height))
 
     def _mesh(self, picture: Picture, middle: Floats, side: float, along: Floats) -> Face:
         """One pass of the mesh net over a square of MARGIN * `side` pixels, turned so that `along` lies level."""
@@ -184,7 +203,7 @@ def _anchors() -> Floats:
     return np.concatenate(grids).astype(np.float32)
 
 
-def _merge(boxes: Floats, eyes: Floats, scores: Floats) -> list[_Sighting]:
+def _merge(boxes: Floats, eyes: Floats, scores: Floats, whole: int) -> list[_Sighting]:
     """Overlapping answers become their mean, weighted by score (BlazeFace, section 3.5)."""
     sightings = []
     left = np.argsort(-scores, kind="stable")
@@ -194,7 +213,7 @@ def _merge(boxes: Floats, eyes: Floats, scores: Floats) -> list[_Sighting]:
         group, left = left[same], left[~same]
         share = scores[group] / scores[group].sum()
         box, pair = np.tensordot(share, boxes[group], 1), np.tensordot(share, eyes[group], 1)
-        sightings.append(_Sighting(box, pair, float(scores[group[0]])))
+        sightings.append(_Sighting(box, pair, float(scores[group[0]]), float((box[2:] - box[:2]).max()) / whole))
     return sightings
 
 
@@ -221,8 +240,12 @@ def _area(box: Floats) -> float:
     return float(np.clip(box[2] - box[0], 0, None) * np.clip(box[3] - box[1], 0, None))
 
 
+def _middle(box: Floats) -> Floats:
+    return (box[:2] + box[2:]) / 2
+
+
 def _covers(box: Floats, other: Floats) -> bool:
-    x, y = (other[:2] + other[2:]) / 2
+    x, y = _middle(other)
     return bool(box[0] < x < box[2] and box[1] < y < box[3])
 
 
@@ -248,31 +271,31 @@ def track_faces(clip: Clip, finder: FaceFinder) -> list[Track]:
     """The faces of a clip in one pass, the main one (area times frames seen) first, at most MOST_FACES.
 
     A face is followed by its mesh alone, one pass a frame, as long as the mesh net is sure and the face has not jumped.
-    The detector looks for new faces every SEARCH_EVERY frames, for lost ones in every frame, around where they were.
+    The detector looks for new faces every SEARCH_EVERY frames (in every one while there is none, then also in tiles), and
+    for lost ones around where they were. A face that moves to another place across a cut is a new one.
     Memory grows with the faces seen, 6 KB each a frame, not with the pictures.
     """
     paths: list[_Path] = []
-    gap = round(GAP_S * clip.fps)
+    scene = np.zeros(0)
+    cut = 0
     for number, picture in enumerate(clip.pictures()):
-        scene = _scene(picture)
-        lately = [path for path in paths if number - path.frames[-1] <= gap + 1 and _same_scene(path.scene, scene)]
+        before, scene = scene, _scene(picture)
+        if number and not _same_scene(before, scene):
+            cut = number
+        lately = [path for path in paths if number - path.frames[-1] <= 1 + GAP_S * clip.fps]
+        lately = [path for path in lately if path.frames[-1] >= cut or _same_scene(path.scene, scene)]
         held = _follow(finder, picture, [path for path in lately if path.frames[-1] == number - 1])
-        lost = [path for path in lately if all(path is not other for other, _ in held)]
         known = [face for _, face in held]
-        found: list[Face] = []
-        if number % SEARCH_EVERY == 0:
-            found = finder.find(picture) if not known else finder.look(picture, [_whole(picture)], known=known)
-        elif lost or not known:
-            areas = [_around(path.faces[-1].box, picture) for path in lost]
-            found = finder.look(picture, areas if known else [_whole(picture), *areas], known=known)
+        lost = [path for path in lately if all(path is not other for other, _ in held)]
         for path, face in held:
             path.add(number, face, scene)
-        for face in found:
-            same = [path for path in lost if path.frames[-1] < number and _is_near(path.faces[-1].box, face.box)]
-            if not same:
-                same = [_Path()]
-                paths += same
-            max(same, key=lambda path: path.frames[-1:]).add(number, face, scene)
+        for face in _search(finder, picture, number, known, [path.faces[-1].box for path in lost]):
+            near = [path for path in lost if path.frames[-1] < number and _is_near(path.faces[-1].box, face.box)]
+            if near:
+                path = max(near, key=lambda path: overlap(path.faces[-1].box, face.box))
+            else:
+                paths.append(path := _Path())
+            path.add(number, face, scene)
     fewest = min(FEWEST_FRAMES, clip.frames)
     kept = sorted((path for path in paths if len(path.frames) >= fewest), key=lambda path: -path.area)
     return [_track(path, clip.frames) for path in kept[:MOST_FACES]]
@@ -293,13 +316,22 @@ def _follow(finder: FaceFinder, picture: Picture, paths: Iterable[_Path]) -> lis
     return held
 
 
-def _whole(picture: Picture) -> Area:
-    return 0, 0, picture.shape[1], picture.shape[0]
+def _search(
+    finder: FaceFinder, picture: Picture, number: int, known: Sequence[Face], lost: Sequence[Floats]
+) -> list[Face]:
+    """New and regained faces of a picture, as far as it is this frame's turn to look for them."""
+    whole = (0, 0, picture.shape[1], picture.shape[0])
+    areas = [_around(box, picture) for box in lost]
+    if number % SEARCH_EVERY == 0 and not known:
+        return finder.find(picture)
+    if number % SEARCH_EVERY == 0 or not known:
+        areas = [whole, *areas]
+    return finder.look(picture, areas, known=known)[: max(0, MOST_FACES - len(known))]
 
 
 def _around(box: Floats, picture: Picture) -> Area:
-    """Where to look for a lost face: four of its sides wide, inside the picture."""
-    middle, side = (box[:2] + box[2:]) / 2, float((box[2:] - box[:2]).max())
+    """Where to look at a face again: four of its sides wide, inside the picture."""
+    middle, side = _middle(box), float((box[2:] - box[:2]).max())
     x0, y0 = np.maximum(middle - 2 * side, 0).astype(int)
     x1, y1 = np.minimum(middle + 2 * side + 1, picture.shape[1::-1]).astype(int)
     return min(x0, picture.shape[1] - 1), min(y0, picture.shape[0] - 1), max(x1, 1), max(y1, 1)
@@ -313,13 +345,13 @@ def _is_near(before: Floats, now: Floats) -> bool:
 
 
 def _scene(picture: Picture) -> Floats:
-    """The picture's coarse colours, float32 (16, 16, 3): enough to see a cut, blind to a moving face."""
+    """The picture's coarse colours, float32 (16, 16, 3): a cut changes them, a moving face hardly does."""
     step = max(1, max(picture.shape[:2]) // 96)
     return cv2.resize(picture[::step, ::step], (16, 16), interpolation=cv2.INTER_AREA).astype(np.float32)
 
 
 def _same_scene(before: Floats, now: Floats) -> bool:
-    return float(np.abs(before - now).mean()) < 24
+    return float(np.abs(before - now).mean()) < CUT
 
 
 def _track(path: _Path, frames: int) -> Track:
