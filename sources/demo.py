@@ -32,6 +32,8 @@ Floats = NDArray[np.float64]
 
 _SOUND_RATE = 48000
 _ENCODING = Encoding(crf=10)
+_SPREAD = np.array([0.8191725134, 0.6710436067, 0.5497004779])
+"""Steps from person to person that spread evenly over a cube, however many there are: Roberts' R3 sequence (2018)."""
 _FLOOR = 3e-4  # a room is never digitally silent
 
 TEXTS = (
@@ -108,13 +110,14 @@ def render(job: Job, folder: Path) -> None:
     demo = job.demo
     person_rng = np.random.default_rng([demo.seed, job.person, 0])
     rng = np.random.default_rng([demo.seed, job.person, 1 + job.clip])
-    who = heads.person(person_rng)
+    start = np.random.default_rng([demo.seed, 2**32 - 1]).random(3)
+    tone, style, years = ((start + job.person * _SPREAD) % 1).tolist()
+    who = heads.person(person_rng, tone, style, years)
     voice = str(person_rng.choice(_LOW_VOICES if who.jaw >= 1 else _HIGH_VOICES))
     pitch = int(person_rng.integers(35, 66))
-    texts = [TEXTS[i] for i in person_rng.permutation(len(TEXTS))]
 
     seconds = demo.frames / demo.fps
-    text = _text(texts, job.clip, seconds)
+    text = _text(job, seconds)
     sound, phonemes = _sound(text, voice, pitch, seconds, rng)
     scene = heads.scene(rng)
     poses, expressions = _act(demo, sound, phonemes, rng)
@@ -143,10 +146,12 @@ def render(job: Job, folder: Path) -> None:
             out.write(heads.frame(who, expression, pose, scene, demo.size, rng))
 
 
-def _text(texts: list[str], clip: int, seconds: float) -> str:
-    """As many sentences as about fill the clip, other ones for each of the person's clips while there are any."""
+def _text(job: Job, seconds: float) -> str:
+    """As many sentences as about fill the clip: other ones for each clip of a person, and for the next person's, too."""
+    order = np.random.default_rng([job.demo.seed, 2**32 - 2]).permutation(len(TEXTS))
     count = max(1, round(seconds / 3.2))
-    return " ".join(texts[(clip * count + i) % len(texts)] for i in range(count))
+    first = 2 * job.person + job.clip * count
+    return " ".join(TEXTS[order[(first + i) % len(TEXTS)]] for i in range(count))
 
 
 def _sound(

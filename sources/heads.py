@@ -9,6 +9,7 @@ are far away are skipped by bounding spheres; a smooth union of width k changes 
 Smooth minimum: the quadratic one of Quilez, "Smooth minimum" (2013); soft shadows and occlusion: Quilez (2010).
 """
 
+import colorsys
 import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
@@ -35,11 +36,11 @@ def _compiled(function: _Function) -> _Function:
 # People, and what changes from clip to clip and from frame to frame -------------------------------------------------------
 
 SKIN_TONES: dict[str, Colour] = {
-    "very light": (0.88, 0.66, 0.55),
-    "light": (0.78, 0.53, 0.40),
-    "medium": (0.60, 0.38, 0.26),
-    "brown": (0.40, 0.24, 0.155),
-    "dark": (0.235, 0.135, 0.09),
+    "very light": (0.84, 0.60, 0.48),
+    "light": (0.72, 0.46, 0.33),
+    "medium": (0.52, 0.30, 0.19),
+    "brown": (0.30, 0.165, 0.10),
+    "dark": (0.145, 0.077, 0.049),
 }
 HAIR_COLOURS: dict[str, Colour] = {
     "black": (0.035, 0.03, 0.028),
@@ -77,12 +78,13 @@ HAIR_STYLES: dict[str, _Hair | None] = {
     "bald": None,
     "receding": _Hair(0.035, front=1.6, side=-0.10, nape=-0.65, top=0.62),
     "cropped": _Hair(0.045, front=0.88, side=0.02, nape=-0.55),
-    "short": _Hair(0.115, front=0.80, side=-0.05, nape=-0.60, parting=0.16),
+    "short": _Hair(0.15, front=0.84, side=-0.05, nape=-0.60, parting=0.16),
     "curly": _Hair(0.27, front=0.78, side=-0.10, nape=-0.75, curls=1.0),
     "bob": _Hair(0.11, front=0.56, side=-0.30, nape=-0.75, length=0.95),
     "long": _Hair(0.10, front=0.86, side=-0.30, nape=-0.75, length=1.75, parting=0.14),
     "bun": _Hair(0.055, front=0.84, side=0.0, nape=-0.60, bun=0.36),
 }
+_ON_HEAVY_JAWS, _ON_ANY_JAW = ("bald", "receding", "cropped"), ("short", "curly")
 
 
 @dataclass(frozen=True)
@@ -195,21 +197,20 @@ class Scene:
 CLOTHES = ("plain", "stripes", "collar")
 
 
-def person(rng: np.random.Generator) -> Person:
-    """Draws someone."""
-    tone = float(rng.uniform(0, len(SKIN_TONES) - 1))
+def person(rng: np.random.Generator, tone: float, style: float, years: float) -> Person:
+    """Draws someone. `tone` (0 very light … 1 dark), `style` (a place in HAIR_STYLES, 0 … 1) and `years` (0 young … 1 old)
+    are given, so that a caller can spread them: then even a few people don't look alike.
+    """
     tones = list(SKIN_TONES.values())
-    below = min(int(tone), len(tones) - 2)
-    skin = _mix(tones[below], tones[below + 1], tone - below)
-    fair = tone < 1.8
-    age = int(rng.integers(20, 78))
-    heavy = bool(rng.random() < 0.5)
+    place = tone * (len(tones) - 1)
+    below = min(int(place), len(tones) - 2)
+    skin = _mix(tones[below], tones[below + 1], place - below)
+    fair = tone < 0.45
+    hair_style = list(HAIR_STYLES)[min(int(style * len(HAIR_STYLES)), len(HAIR_STYLES) - 1)]
+    youngest = 35 if hair_style in ("bald", "receding") else 20
+    age = youngest + int(years * (78 - youngest))
+    heavy = hair_style in _ON_HEAVY_JAWS or (hair_style in _ON_ANY_JAW and bool(rng.random() < 0.5))
     jaw = float(rng.uniform(1.0, 1.12) if heavy else rng.uniform(0.88, 1.0))
-
-    styles = ["cropped", "short", "curly"] if heavy else ["short", "curly", "bob", "bob", "long", "long", "bun"]
-    if heavy and age >= 30:
-        styles += ["bald", "receding"]
-    style = str(rng.choice(styles))
     colour = str(rng.choice(["black", "dark brown", "brown", "blond", "red"] if fair else ["black", "dark brown"]))
     grey = float(np.clip((age - 42) / 22, 0, 1)) * float(rng.uniform(0.5, 1))
     hair = _mix(HAIR_COLOURS[colour], HAIR_COLOURS["grey"], grey)
@@ -227,11 +228,11 @@ def person(rng: np.random.Generator) -> Person:
         brow_height=float(rng.uniform(-1, 1)),
         brow_weight=float(rng.uniform(0.9, 1.4) if heavy else rng.uniform(0.6, 1.0)),
         age=age,
-        skin_tone=list(SKIN_TONES)[round(tone)],
+        skin_tone=list(SKIN_TONES)[round(place)],
         skin=skin,
         freckles=float(rng.uniform(0, 1)) if fair and rng.random() < 0.4 else 0.0,
         facial_hair=str(rng.choice(["none", "none", "stubble", "beard"])) if heavy else "none",
-        hair_style=style,
+        hair_style=hair_style,
         hair_colour="grey" if grey > 0.5 else colour,
         hair=hair,
         iris_colour=iris,
@@ -250,8 +251,8 @@ def scene(rng: np.random.Generator) -> Scene:
         ambient=float(rng.uniform(0.75, 1.25)),
         warmth=float(rng.uniform(-0.6, 0.8)),
     )
-    background = Background(str(rng.choice(list(BACKGROUNDS))), _wall(rng), _vivid(rng), int(rng.integers(2**31)))
-    return Scene(light, background, Clothes(str(rng.choice(CLOTHES)), _vivid(rng), _wall(rng)))
+    background = Background(str(rng.choice(list(BACKGROUNDS))), _wall(rng), _dye(rng), int(rng.integers(2**31)))
+    return Scene(light, background, Clothes(str(rng.choice(CLOTHES)), _dye(rng), _wall(rng)))
 
 
 def _mix(a: Colour, b: Colour, share: float) -> Colour:
@@ -261,31 +262,27 @@ def _mix(a: Colour, b: Colour, share: float) -> Colour:
 
 def _wall(rng: np.random.Generator) -> Colour:
     """A quiet colour."""
-    value, tint = rng.uniform(0.10, 0.60), rng.uniform(0.82, 1.18, 3)
-    red, green, blue = (float(c) for c in np.clip(value * tint, 0, 1))
-    return red, green, blue
+    return colorsys.hsv_to_rgb(rng.random(), rng.uniform(0.0, 0.30), rng.uniform(0.12, 0.60))
 
 
-def _vivid(rng: np.random.Generator) -> Colour:
-    red, green, blue = (float(c) for c in rng.uniform(0.03, 0.50, 3))
-    return red, green, blue
+def _dye(rng: np.random.Generator) -> Colour:
+    """A colour of clothes and book covers."""
+    return colorsys.hsv_to_rgb(rng.random(), rng.uniform(0.15, 0.85), rng.uniform(0.03, 0.40))
 
 
 # Frames -------------------------------------------------------------------------------------------------------------------
 
 _TILE = 8
-_FOCAL = 2.6  # camera's focal length in half picture widths
-_CAMERA_Y, _CAMERA_Z = -0.14, 6.2
+_FOCAL = 3.0  # camera's focal length in half picture widths
+_CAMERA_Y, _CAMERA_Z = -0.05, 6.2
 _PIVOT = np.array([0.0, -0.95, -0.30])  # where the head turns on the neck
 
 
-def frame(
-    who: Person, expression: Expression, pose: Pose, where: Scene, size: int, rng: np.random.Generator
-) -> Picture:
+def frame(who: Person, expression: Expression, pose: Pose, where: Scene, size: int, rng: np.random.Generator) -> Picture:
     """A (size, size, 3) picture of one moment; `rng` draws the sensor's noise."""
     linear = np.empty((size, size, 3))
     _render(linear, backdrop(where.background, size), _numbers(who, expression, pose, where))
-    shown = linear.astype(np.float32) * np.float32(1.05)
+    shown = linear.astype(np.float32) * np.float32(0.80)
     shown = shown * (2.51 * shown + 0.03) / (shown * (2.43 * shown + 0.59) + 0.14)  # filmic curve: Narkowicz, ACES (2015)
     np.clip(shown, 0, 1, out=shown)
     np.power(shown, np.float32(1 / 2.2), out=shown)
@@ -346,8 +343,8 @@ def _numbers(who: Person, expression: Expression, pose: Pose, where: Scene) -> A
         "brow_height": who.brow_height,
         "brow_weight": who.brow_weight,
         "eye_spacing": 0.30 * who.eye_spacing,
-        "lids_right": 0.070 * who.eye_size * (1 - e.blink_right) - 0.012 * max(e.smile, 0.0),
-        "lids_left": 0.070 * who.eye_size * (1 - e.blink_left) - 0.012 * max(e.smile, 0.0),
+        "lids_right": 0.062 * who.eye_size * (1 - e.blink_right) - 0.012 * max(e.smile, 0.0),
+        "lids_left": 0.062 * who.eye_size * (1 - e.blink_left) - 0.012 * max(e.smile, 0.0),
         "blink_right": e.blink_right,
         "blink_left": e.blink_left,
         "open": 0.20 * e.jaw,
@@ -436,7 +433,7 @@ def _shelves(canvas: _Canvas, accent: _Canvas, rng: np.random.Generator) -> floa
         while left < 1.0:
             wide, high = rng.uniform(0.018, 0.05), rng.uniform(0.12, 0.19)
             if rng.random() < 0.9:
-                cover = accent * rng.uniform(0.3, 1.3) if rng.random() < 0.4 else rng.uniform(0.03, 0.45, 3)
+                cover = accent * rng.uniform(0.3, 1.3) if rng.random() < 0.4 else np.array(_dye(rng))
                 _box(canvas, left, row - high, wide, high, cover)
             left += wide + 0.003
         _box(canvas, -0.1, row, 1.2, 0.022, wood)
@@ -604,7 +601,7 @@ def _lid_line(x: float, s: Any) -> tuple[float, float, float]:
     out = abs(x) - s.eye_spacing
     lids, blink = (s.lids_right, s.blink_right) if x < 0 else (s.lids_left, s.blink_left)
     bow = 1 - (out / 0.150) ** 2
-    return out, lids * bow, 0.075 + 0.08 * out - 0.03 * blink
+    return out, lids * bow, 0.070 + 0.08 * out - 0.03 * blink
 
 
 @_compiled
@@ -684,19 +681,20 @@ def _hair_shape(x: float, y: float, z: float, near: float, s: Any) -> float:
     if min(cap, hang) - 0.3 > near:
         return min(cap, hang) - 0.3
     if s.hair_curls > 0.0:
-        cap -= 0.20 * (_noise(x * 5.5 + s.texture, y * 5.5, z * 5.5) - 0.5)
-        cap -= 0.09 * (_noise(x * 13, y * 13, z * 13 + s.texture) - 0.5)
+        cap -= 0.15 * (_noise(x * 4.5 + s.texture, y * 4.5, z * 4.5) - 0.5)
+        cap -= 0.07 * (_noise(x * 11, y * 11, z * 11 + s.texture) - 0.5)
     else:
         strands = 0.35 * thick * _noise(x * 9 + s.texture, y * 2.5, z * 9)
         cap -= strands
         hang -= strands
     # The hairline: over the forehead, down before the ear, down to the nape.
     slant = s.hair_parting * (1.4 * x - 0.4 + 1.0 * x * x)
-    front = s.hair_front + slant - 0.10 * x * x + 0.03 * (_noise(x * 14, 1.0, s.texture) - 0.5)
+    front = s.hair_front + slant - 0.10 * x * x + 0.05 * (_noise(x * 22, 1.0, s.texture) - 0.5)
     forward, behind = _step(-0.12, 0.42, z), _step(-0.18, -0.55, z)
     line = s.hair_side + (front - s.hair_side) * forward
     line += (s.hair_nape - line) * behind
-    hair = _cut(cap, (line - y) * 0.65, 0.05)
+    cap += 0.75 * thick * (1 - _step(-0.02, 0.32, y - line))  # it grows out of the scalp
+    hair = _cut(cap, (line - y) * 0.65, 0.04)
     if s.hair_top < 5.0:
         hair = _cut(hair, (y - s.hair_top - 0.25 * behind) * 0.8, 0.10)
     hair = _join(hair, hang, 0.15)
@@ -716,7 +714,7 @@ def _nearest(x: float, y: float, z: float, s: Any) -> tuple[float, int]:
         skin = _join(skin, _egg(x, jaw_y + 0.28, z - 0.02, 0.62 * s.jaw, 0.95, 0.76), 0.28)
         skin = _join(skin, _ball(x, jaw_y + 1.02 * s.chin, z - 0.46, 0.19), 0.30)
         skin = _join(skin, _ball(side - 0.40 * s.jaw, y + 0.20, z - 0.46, 0.20 * s.cheeks), 0.28)
-        skin = _join(skin, _rod(x, y, z, 0.0, -0.8, -0.25, s.neck_x, s.neck_y, s.neck_z, 0.42, 0.46), 0.16)
+        skin = _join(skin, _rod(x, y, z, 0.0, -0.8, -0.25, s.neck_x, s.neck_y, s.neck_z, 0.45, 0.50), 0.16)
     best, what = skin, _SKIN
     reach = max(skin, 0.0)
     if _near(side - 0.30, y - 0.12, z - 0.66, 0.36 + 0.16 + reach):
@@ -727,7 +725,7 @@ def _nearest(x: float, y: float, z: float, s: Any) -> tuple[float, int]:
         skin = _nose(skin, x, y, z, s)
         if what == _SKIN or skin < best:
             best, what = skin, _SKIN
-    if _near(x, y + 0.62 + 0.5 * s.open, z - 0.72, 0.42 + 0.08 + reach):
+    if _near(x, y + 0.62 + 0.5 * s.open, z - 0.72, 0.42 + 0.14 + reach):
         skin = _lip_region(skin, x, y, z, s)
         if what == _SKIN or skin < best:
             best, what = skin, _SKIN
@@ -745,7 +743,7 @@ def _nearest(x: float, y: float, z: float, s: Any) -> tuple[float, int]:
         hair = _hair_shape(x, y, z, best, s)
         if hair < best:
             best, what = hair, _HAIR
-    if y + 1.05 < best:
+    if y + 1.0 < best:
         cloth = _cloth_shape(x, y, z, s)
         if cloth < best:
             best, what = cloth, _CLOTH
@@ -766,10 +764,10 @@ def _on_body(x: float, y: float, z: float, s: Any) -> tuple[float, float, float]
 @_compiled
 def _cloth_shape(x: float, y: float, z: float, s: Any) -> float:
     x, y, z = _on_body(x, y, z, s)
-    cloth = _egg(x, y + 2.66, z + 0.45, 1.80, 0.85, 0.66)
-    ring = math.sqrt(x * x + (z + 0.36) * (z + 0.36)) - 0.53
-    ring = math.sqrt(ring * ring + ((y + 1.86 - 0.12 * (z + 0.36)) * 0.7) ** 2) - 0.095
-    return _join(cloth, ring, 0.12)
+    cloth = _egg(x, y + 2.46, z + 0.45, 1.75, 0.85, 0.95)
+    ring = math.sqrt(x * x + (z + 0.38) * (z + 0.38)) - 0.55
+    ring = math.sqrt(ring * ring + ((y + 1.64 + 0.10 * (z + 0.38)) * 0.6) ** 2) - 0.06
+    return _join(cloth, ring, 0.16)
 
 
 @_compiled
@@ -807,7 +805,7 @@ def _skin_surface(x: float, y: float, z: float, s: Any) -> _Surface:
     if s.has_hair == 0.0 or s.hair_top < 5.0:  # a shaved or bald scalp: a shade of roots at the sides
         roots = 0.16 * _step(0.30, 0.0, z) * _step(-0.4, 0.1, y) * _step(1.2, 0.7, y)
         r, g, b = r * (1 - roots), g * (1 - roots), b * (1 - 0.8 * roots)
-    if z < 0.2 or y < -1.25:
+    if z < (-0.2 if s.beard > 0.0 else 0.2) or y < -1.25:
         return r, g, b, gloss, 0.0, lean_y, 0.0
     if s.age > 0.0:
         lean_y += s.age * _wrinkles(x, y, s)
@@ -829,8 +827,8 @@ def _skin_surface(x: float, y: float, z: float, s: Any) -> _Surface:
 
     # Beard: roots as stubble, dense as hair.
     if s.beard > 0.0:
-        line = -0.42 - 0.22 * _step(0.25, 0.62, side) + 0.75 * _step(0.42, 0.62, side)
-        grown = _step(line + 0.05, line - 0.10, y) * (1 - lip) * _step(0.10, 0.25, z)
+        line = -0.44 - 0.12 * _bell(side - 0.34, 0.16) + 0.75 * _step(0.40, 0.12, z)
+        grown = _step(line + 0.06, line - 0.10, y) * (1 - lip) * _step(-0.16, 0.06, z)
         grown *= 1 - _bell(x, 0.13) * _bell(y + 0.76 + open_, 0.035) * 0.6
         grown *= 1 - 0.9 * _step(-0.36, -0.30, y) * _step(0.34, 0.28, side)
         grain = _noise(x * 110, y * 70, z * 110)
@@ -920,9 +918,9 @@ def _mouth_surface(x: float, y: float, z: float, s: Any) -> _Surface:
 @_compiled
 def _cloth_surface(x: float, y: float, z: float, s: Any) -> _Surface:
     x, y, z = _on_body(x, y, z, s)
-    knit = 0.85 + 0.15 * math.sin(x * 90) * math.sin(y * 90)
-    ring = math.sqrt(x * x + (z + 0.36) * (z + 0.36))
-    share = s.stripes * _step(-0.2, 0.2, math.sin(y * 24)) + s.collar * _step(0.68, 0.64, ring) * _step(-2.05, -1.98, y)
+    knit = 0.8 + 0.4 * _noise(x * 45, y * 30, z * 45)
+    ring = math.sqrt(x * x + (z + 0.38) * (z + 0.38))
+    share = s.stripes * _step(-0.2, 0.2, math.sin(y * 24)) + s.collar * _step(0.68, 0.64, ring) * _step(-1.95, -1.85, y)
     r = s.cloth_r + (s.accent_r - s.cloth_r) * share
     g = s.cloth_g + (s.accent_g - s.cloth_g) * share
     b = s.cloth_b + (s.accent_b - s.cloth_b) * share
@@ -937,18 +935,17 @@ _SURFACE = 0.0015
 
 
 @_compiled
-def _march(
-    px: float, py: float, pz: float, dx: float, dy: float, dz: float, t: float, spread: float, s: Any
-) -> float:
+def _march(px: float, py: float, pz: float, dx: float, dy: float, dz: float, t: float, spread: float, s: Any) -> float:
     """How far along the ray from p the surface lies, or where a cone that opens by `spread` first comes close to it."""
+    d = 0.0
     for _ in range(72):
         d = _distance(px + dx * t, py + dy * t, pz + dz * t, s) - spread * t
         if d < _SURFACE:
             return t
         t += d * 0.85
         if t > _FAR:
-            break
-    return _FAR
+            return _FAR
+    return t if spread > 0.0 or d < 0.02 else _FAR  # a ray along a surface runs out of steps
 
 
 @_compiled
@@ -966,9 +963,7 @@ def _shadow(x: float, y: float, z: float, s: Any) -> float:
 
 
 @_compiled
-def _lit(
-    x: float, y: float, z: float, dx: float, dy: float, dz: float, what: int, s: Any
-) -> tuple[float, float, float]:
+def _lit(x: float, y: float, z: float, dx: float, dy: float, dz: float, what: int, s: Any) -> tuple[float, float, float]:
     """The colour of the surface point, of material `what`, seen along d."""
     e = 0.003
     a, b = _distance(x + e, y - e, z - e, s), _distance(x - e, y - e, z + e, s)
@@ -994,8 +989,9 @@ def _lit(
 
     facing = nx * s.light_x + ny * s.light_y + nz * s.light_z
     lit = _shadow(x + gx * 0.012, y + gy * 0.012, z + gz * 0.012, s) if facing > -0.35 else 0.0
-    near, far = _distance(x + gx * 0.04, y + gy * 0.04, z + gz * 0.04, s), _distance(
-        x + gx * 0.17, y + gy * 0.17, z + gz * 0.17, s
+    near, far = (
+        _distance(x + gx * 0.04, y + gy * 0.04, z + gz * 0.04, s),
+        _distance(x + gx * 0.17, y + gy * 0.17, z + gz * 0.17, s),
     )
     open_ = min(max(1.0 - 2.2 * max(0.04 - near, 0.0) - 2.4 * max(0.17 - far, 0.0), 0.15), 1.0)
 
@@ -1083,7 +1079,7 @@ def _sample(
 ) -> tuple[float, float, float, float, int]:
     """Red, green, blue, depth and material at the picture's point u, v; b… is the background there."""
     dx, dy, dz = _ray(u, v, s)
-    t = _march(s.eye_x, s.eye_y, s.eye_z, dx, dy, dz, start, 0.0, s)
+    t = _march(s.eye_x, s.eye_y, s.eye_z, dx, dy, dz, start, 0.0, s) if start < _FAR - 0.1 else _FAR
     what = _NOTHING
     r, g, b = br, bg, bb
     if t < _FAR:
@@ -1113,7 +1109,7 @@ def _render(out: NDArray[np.float64], behind: NDArray[np.float64], s: Any) -> No
             for j in range(tile_y, min(tile_y + _TILE, size)):
                 for i in range(tile_x, min(tile_x + _TILE, size)):
                     r, g, b = behind[j, i, 0], behind[j, i, 1], behind[j, i, 2]
-                    if start < _FAR:
+                    if start < _FAR or s.glasses > 0.0:
                         u, v = (i + 0.5) * pixel - 1, 1 - (j + 0.5) * pixel
                         r, g, b, depth[j, i], what[j, i] = _sample(u, v, start - 0.02, width, r, g, b, s)
                     out[j, i, 0], out[j, i, 1], out[j, i, 2] = r, g, b
