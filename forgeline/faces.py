@@ -45,8 +45,8 @@ SEARCH_EVERY = 10
 GAP_S = 2.0
 """A face that comes back within this time, where it was and as large as it was, is the same face."""
 CUT = 12.0
-"""Mean change of a picture's coarse colours, of 255, that makes it another scene (GRID: within a clip 1 to 4, across 9 to
-50). No face is followed across a cut, unless the scene from before comes back."""
+"""Mean change of a picture's coarse colours, of 255, that makes it another scene (GRID: 1 to 4 in a clip, 9 to 50
+between clips). No face is followed across a cut, unless the scene from before comes back."""
 MOST_FACES = 8
 """Faces followed at a time, and tracks returned."""
 FEWEST_FRAMES = 3
@@ -118,19 +118,16 @@ class FaceFinder:
         mesh = face.mesh[:, :2]
         along = mesh[LEFT_EYE_CORNER] - mesh[RIGHT_EYE_CORNER]
         along = along / max(float(np.hypot(*along)), 1e-6)
-        upright = np.stack([mesh @ along, mesh @ np.array([-along[1], along[0]])], 1)
+        axes = np.stack([along, [-along[1], along[0]]])
+        upright = mesh @ axes.T
         low, high = upright.min(0), upright.max(0)
-        middle = (low + high) / 2
-        back = middle[0] * along + middle[1] * np.array([-along[1], along[0]])
-        return self._mesh(picture, back, float((high - low).max()), along)
+        return self._mesh(picture, (low + high) / 2 @ axes, float((high - low).max()), along)
 
     def _settle(self, picture: Picture, sighting: _Sighting) -> Face:
         """The mesh of a face that was sighted, at least two passes, until it stays where it is."""
         if sighting.share < COARSE:
             nearby = self._detect(picture, _around(sighting.box, picture), sighting.score / 2)
-            sighting = max(
-                [sighting, *nearby], key=lambda other: overlap(sighting.box, other.box) * (other is not sighting)
-            )
+            sighting = max(nearby, key=lambda other: overlap(other.box, sighting.box), default=sighting)
         side = float((sighting.box[2:] - sighting.box[:2]).max())
         face = self._mesh(picture, _middle(sighting.box), side, sighting.eyes[1] - sighting.eyes[0])
         for _ in range(3):
@@ -152,13 +149,13 @@ class FaceFinder:
         places, logits = self._detector.forward(["regressors", "classificators"])
         scores = _sigmoid(np.asarray(logits, np.float32).reshape(-1))
         sure = np.flatnonzero(scores > threshold)
-        rows = np.asarray(places, np.float32).reshape(-1, 8, 2)[sure]
-        rows[:, [0, 2, 3, 4, 5, 6, 7]] += self._anchors[sure, None] * DETECTOR_SIDE
-        rows[:, [0, 2, 3]] -= (left, top)
-        zoom = np.array([width / size[0], height / size[1]], np.float32)
-        middles, sizes = rows[:, 0] * zoom + (x0, y0), rows[:, 1] * zoom
-        boxes = np.concatenate([middles - sizes / 2, middles + sizes / 2], 1).astype(np.float32)
-        eyes = (rows[:, 2:4] * zoom + (x0, y0)).astype(np.float32)
+        # A row's pairs, in pixels of the square: middle, width and height, right and left eye, then nose, mouth and ears.
+        rows = np.asarray(places, np.float32).reshape(-1, 8, 2)[sure, :4]
+        rows[:, [0, 2, 3]] += self._anchors[sure, None] * DETECTOR_SIDE - (left, top)
+        rows *= (width / size[0], height / size[1])
+        rows[:, [0, 2, 3]] += (x0, y0)
+        middles, sizes, eyes = rows[:, 0], rows[:, 1], rows[:, 2:]
+        boxes = np.concatenate([middles - sizes / 2, middles + sizes / 2], 1)
         return _merge(boxes, eyes, scores[sure], max(width, height))
 
     def _mesh(self, picture: Picture, middle: Floats, side: float, along: Floats) -> Face:
@@ -271,12 +268,11 @@ def track_faces(clip: Clip, finder: FaceFinder) -> list[Track]:
     """The faces of a clip in one pass, the main one (area times frames seen) first, at most MOST_FACES.
 
     A face is followed by its mesh alone, one pass a frame, as long as the mesh net is sure and the face has not jumped.
-    The detector looks for new faces every SEARCH_EVERY frames (in every one while there is none, then also in tiles), and
-    for lost ones around where they were. A face that moves to another place across a cut is a new one.
-    Memory grows with the faces seen, 6 KB each a frame, not with the pictures.
+    The detector looks for new faces every SEARCH_EVERY frames and after a cut, in tiles too while there is none, and in
+    the frames between for lost ones around where they were. Memory grows by 6 KB a face and frame.
     """
     paths: list[_Path] = []
-    scene = np.zeros(0)
+    scene: Floats = np.zeros(0, np.float32)
     cut = 0
     for number, picture in enumerate(clip.pictures()):
         before, scene = scene, _scene(picture)
@@ -289,7 +285,8 @@ def track_faces(clip: Clip, finder: FaceFinder) -> list[Track]:
         lost = [path for path in lately if all(path is not other for other, _ in held)]
         for path, face in held:
             path.add(number, face, scene)
-        for face in _search(finder, picture, number, known, [path.faces[-1].box for path in lost]):
+        due = number % SEARCH_EVERY == 0 or number == cut
+        for face in _search(finder, picture, due, known, [path.faces[-1].box for path in lost]):
             near = [path for path in lost if path.frames[-1] < number and _is_near(path.faces[-1].box, face.box)]
             if near:
                 path = max(near, key=lambda path: overlap(path.faces[-1].box, face.box))
@@ -317,15 +314,14 @@ def _follow(finder: FaceFinder, picture: Picture, paths: Iterable[_Path]) -> lis
 
 
 def _search(
-    finder: FaceFinder, picture: Picture, number: int, known: Sequence[Face], lost: Sequence[Floats]
+    finder: FaceFinder, picture: Picture, due: bool, known: Sequence[Face], lost: Sequence[Floats]
 ) -> list[Face]:
-    """New and regained faces of a picture, as far as it is this frame's turn to look for them."""
-    whole = (0, 0, picture.shape[1], picture.shape[0])
+    """New and regained faces of a picture: everywhere when a search is `due`, else around where faces were lost."""
+    if due and not known:
+        return finder.find(picture)[:MOST_FACES]
     areas = [_around(box, picture) for box in lost]
-    if number % SEARCH_EVERY == 0 and not known:
-        return finder.find(picture)
-    if number % SEARCH_EVERY == 0 or not known:
-        areas = [whole, *areas]
+    if due or not known:
+        areas += _tiles(picture.shape[1], picture.shape[0], 1)
     return finder.look(picture, areas, known=known)[: max(0, MOST_FACES - len(known))]
 
 
