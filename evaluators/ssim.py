@@ -2,7 +2,7 @@
 whole frames and over what was changed in them.
 
 The same definition as scikit-image's `structural_similarity(gaussian_weights=True, sigma=1.5,
-use_sample_covariance=False, data_range=255)` on luma, four times faster.
+use_sample_covariance=False, data_range=255)` on luma, two to four times faster.
 """
 
 from collections.abc import Iterable
