@@ -44,8 +44,8 @@ class Seal(Section):
     key: str = DEMO
     """Id of the master key that marks: "demo" is public, another is looked for in the file named by
     FORGELINE_KEY_FILE."""
-    strength_db: Annotated[float, Field(ge=30, le=60)] = 40.0
-    """Peak signal-to-noise ratio of the marked picture against the unmarked one, in dB: lower is stronger."""
+    strength_db: Annotated[float, Field(ge=30, le=60)] = 44.0
+    """Peak signal-to-noise ratio of a marked picture of medium texture and size, in dB: lower is stronger."""
     encoding: Encoding = Encoding()
     """How x264 encodes the pictures of videos; images are PNG."""
 
