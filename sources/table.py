@@ -2,12 +2,15 @@
 
 import yaml
 
-from sources import folder
+from sources import celeb_df, dfdc, ffpp, folder
 from sources.corpus import Source
 
 SOURCES: dict[str, type[Source]] = {
     "demo": folder.Demo,
     "folder": folder.Folder,
+    "ffpp": ffpp.FaceForensics,
+    "celeb_df": celeb_df.CelebDF,
+    "dfdc": dfdc.DFDC,
 }
 
 
