@@ -149,7 +149,7 @@ class FaceFinder:
         places, logits = self._detector.forward(["regressors", "classificators"])
         scores = _sigmoid(np.asarray(logits, np.float32).reshape(-1))
         sure = np.flatnonzero(scores > threshold)
-        # A row's pairs, in pixels of the square: middle, width and height, right and left eye, then nose, mouth and ears.
+        # Pairs in a row, in pixels of the square: middle, width and height, right eye, left eye (nose, mouth, ears).
         rows = np.asarray(places, np.float32).reshape(-1, 8, 2)[sure, :4]
         rows[:, [0, 2, 3]] += self._anchors[sure, None] * DETECTOR_SIDE - (left, top)
         rows *= (width / size[0], height / size[1])

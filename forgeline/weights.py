@@ -198,6 +198,7 @@ def _download(model: ModelFile, address: Address, path: Path) -> None:
                     _copy(answer.read, file, model.file, total)
             return
         except urllib.error.HTTPError as error:
+            error.close()
             failure: Exception = error
             if error.code < 500:
                 break
