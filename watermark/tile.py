@@ -198,9 +198,9 @@ def _shuffled(secret: bytes, purpose: str, count: int) -> NDArray[np.intp]:
 class Marker:
     """Marks the pictures of one clip with one payload.
 
-    `strength_db` is the peak signal-to-noise ratio, in dB, of a marked picture of medium texture and at least 512 pixels
-    on the shorter side: lower is stronger. Smooth pictures are changed up to 1.4 dB less, textured ones up to
-    4 dB more, small ones by 3 dB more for each halving of the side.
+    `strength_db` is the peak signal-to-noise ratio, in dB, of a marked picture of medium texture and at least 512
+    pixels on the shorter side: lower is stronger. Smooth pictures are changed up to 1.4 dB less, textured ones up to 4
+    dB more, small ones by 3 dB more for each halving of the side.
     """
 
     def __init__(self, key: ShardKey, mark: Mark, strength_db: float) -> None:
@@ -215,7 +215,8 @@ class Marker:
         if min(height, width) < TILE:
             raise PromiseError(f"{width}x{height}", f"is below {TILE} pixels", "report it: `bits_for` refuses such clips")
         luma = half_luma(grey(picture))
-        # Fewer pixels carry less: with 3 dB for each halving of the side, small pictures read back as well as large ones.
+        # Fewer pixels carry less: with 3 dB for each halving of the side, small pictures read back as well as large
+        # ones.
         small = max(_FULL_SIDE / min(height, width), 1.0) ** 0.5
         strength = self._rms * np.float32(small) * _visibility(luma)
         spectrum = self._spectrum(luma, strength)
@@ -312,6 +313,6 @@ def _tiled(tile: Plane, height: int, width: int) -> Plane:
     return np.tile(tile, (-(-height // side), -(-width // side)))[:height, :width]
 
 
-def _root(plane: Plane) -> Plane:
+def _root(plane: NDArray[np.floating]) -> Plane:
     # A box filter's running sums can fall below zero by rounding.
-    return np.sqrt(np.maximum(plane, np.float32(0)))
+    return np.sqrt(np.maximum(plane.astype(np.float32, copy=False), np.float32(0)))
