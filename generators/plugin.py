@@ -1,0 +1,77 @@
+"""What a generator is: a frozen section of parameters that can be called with its parents and a source of chance."""
+
+from collections.abc import Iterable, Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from forgeline.clip import Clip, Made, Segment, Track
+from forgeline.errors import MediaError
+from forgeline.sample import Role
+
+Casting = Literal["own", "pair", "nobody"]
+"""Whose clips a generator is called with: one parent, the target and then another person of its split, or none."""
+
+Stream = Literal["video", "audio"]
+
+
+@runtime_checkable
+class Generator(Protocol):
+    """Parents in, a made clip and its ground truth out.
+
+    Same parents, same settings and same `rng` state give the same bytes. Parents' pictures are streamed, never collected.
+    A frame whose face is not seen is passed through with an all-zero mask. Nothing is written to disk.
+    """
+
+    role: ClassVar[Role]
+    content_class: ClassVar[str]
+    """`control`, `augmented_real`, `partially_synthetic` or `fully_synthetic`."""
+    casting: ClassVar[Casting]
+    changes: ClassVar[frozenset[Stream]]
+    """The streams whose label becomes fake."""
+    apparent: ClassVar[Literal["target", "source", "nobody"]]
+    """Whom one sees in the result."""
+    source_type: ClassVar[str]
+    """The term of IPTC's digital source type vocabulary that describes the process (not the label)."""
+
+    def settings(self) -> dict[str, Any]:
+        """The parameters as plain JSON values, for the recipe."""
+        ...
+
+    def __call__(self, parents: Sequence[Clip], rng: np.random.Generator) -> Made:
+        """Raises MediaError when these parents can't be used, before the first picture is asked for."""
+        ...
+
+
+@runtime_checkable
+class Trained(Generator, Protocol):
+    """A generator that learns from clips first."""
+
+    def train(self, clips: Iterable[Clip], rng: np.random.Generator, folder: Path) -> None:
+        """Write the model (safetensors) into `folder`, going on from the last checkpoint there."""
+        ...
+
+    def load(self, folder: Path) -> Generator:
+        """The same generator, bound to the model in `folder`. Raises ModelError."""
+        ...
+
+
+def face_of(clip: Clip) -> Track:
+    """The clip's face. Raises MediaError when none was tracked, or it is never seen."""
+    if clip.track is None or not clip.track.seen.any():
+        raise MediaError(clip.name, "shows no face", "leave this clip out of the methods that work on faces")
+    return clip.track
+
+
+def spans(changed: NDArray[np.bool_], fps: Fraction, stream: Stream) -> tuple[Segment, ...]:
+    """The runs of changed frames (bool, one per frame) in seconds; none for a still image (`fps` 0)."""
+    if not fps:
+        return ()
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], changed, [False]]).astype(np.int8)))
+    return tuple(
+        Segment(float(Fraction(int(start)) / fps), float(Fraction(int(end)) / fps), stream)
+        for start, end in edges.reshape(-1, 2)
+    )

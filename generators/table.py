@@ -1,0 +1,10 @@
+"""The generators there are: one line each. The name is also that of its section in `params.yaml`."""
+
+from forgeline.section import Section
+from generators.blend_swap import BlendSwap
+from generators.control import Control
+
+GENERATORS: dict[str, type[Section]] = {
+    "control": Control,
+    "blend_swap": BlendSwap,
+}
