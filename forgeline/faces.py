@@ -7,6 +7,8 @@ Both nets are MediaPipe's, run by OpenCV: BlazeFace short range (Bazarevsky et a
 import math
 import os
 import tempfile
+import zipfile
+import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -392,7 +394,7 @@ def save_tracks(path: Path, tracks: Sequence[Track]) -> None:
 def load_track(path: Path, face: int = 0) -> Track:
     """Read one track of a clip, the main face by default. Raises MediaError where there is none."""
     try:
-        with np.load(path, allow_pickle=False) as parts:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as parts:
             if f"{face}/seen" not in parts:
                 raise MediaError(path, f"holds no face number {face}", "choose a clip with a face, or ingest it again")
             seen = parts[f"{face}/seen"]
@@ -401,6 +403,6 @@ def load_track(path: Path, face: int = 0) -> Track:
                 rows = parts[f"{face}/{name}"]
                 read[name] = np.full((len(seen), *rows.shape[1:]), np.nan, np.float32)
                 read[name][seen] = rows
-    except (OSError, ValueError) as error:
+    except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
         raise MediaError(path, f"is not a file of tracks ({error})", "ingest its clip again") from error
     return Track(seen=seen, **read)

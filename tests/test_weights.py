@@ -22,7 +22,7 @@ FORMATS = {".safetensors", ".onnx", ".tflite", ".pth"}
 
 
 class Server(BaseHTTPRequestHandler):
-    """Serves CONTENT; at /broken.onnx only the beginning the first time, at /other.onnx something else, at /gone.onnx nothing."""
+    """Serves CONTENT; /broken.onnx ends early the first time, /other.onnx is something else, /gone.onnx is missing."""
 
     asked: ClassVar[list[str]] = []
 
