@@ -47,6 +47,10 @@ def _parser() -> argparse.ArgumentParser:
     add("plan", _plan, "stage: splits with their proof, and who is made from whom")
     add("train", _train, "stage: train a generator on the train split").add_argument("generator")
     add("generate", _generate, "stage: make and seal what the plan says").add_argument("generator")
+    add("score", _score, "stage: every evaluator over every pair")
+    add("audit", _audit, "stage: check what a release promises")
+    add("release", _release, "stage: the gated, split, sharded dataset with its card")
+    add("weights", _weights, "fetch model files of the weights table, and check them").add_argument("name", nargs="*")
     return parser
 
 
@@ -99,6 +103,34 @@ def _generate(options: argparse.Namespace) -> None:
     from flows.generate import generate
 
     generate(options.generator, params)
+
+
+def _score(options: argparse.Namespace) -> None:
+    params = _params()
+    from flows.score import score, show
+
+    print(show(score(params)))
+
+
+def _audit(options: argparse.Namespace) -> None:
+    params = _params()
+    from flows.audit import FILE, audit
+
+    print("audit: passed" if audit(params) else f"audit: FAILED; see {FILE}")
+
+
+def _release(options: argparse.Namespace) -> None:
+    params = _params()
+    from flows.release import CARD, release
+
+    print(f"release: {len(release(params))} samples in {CARD.parent}; {CARD} says what they are")
+
+
+def _weights(options: argparse.Namespace) -> None:
+    from forgeline.weights import WEIGHTS, weights
+
+    for name in options.name or WEIGHTS:
+        print(f"{name}: {weights(name)}")
 
 
 if __name__ == "__main__":

@@ -57,6 +57,13 @@ class Generate(Section):
     """Share of a generator's planned samples that may fail; above it the stage fails."""
 
 
+class Score(Section):
+    """What holds for every evaluator."""
+
+    frames: Annotated[int, Field(ge=1, le=10_000)] = 8
+    """Frames of a clip that are scored, evenly spread."""
+
+
 class Release(Section):
     """The dataset that a version tag points to."""
 
@@ -67,7 +74,7 @@ class Release(Section):
 
 
 class Params(BaseModel):
-    """All sections; `sources`, `generators` and `score` hold plug-ins by name."""
+    """All sections; `sources`, `generators` and `evaluators` hold plug-ins by name."""
 
     model_config = Section.model_config | {"arbitrary_types_allowed": True}
 
@@ -78,7 +85,8 @@ class Params(BaseModel):
     generate: Generate
     generators: dict[str, Section]
     seal: Seal
-    score: dict[str, Section]
+    score: Score
+    evaluators: dict[str, Section]
     release: Release
 
     @field_validator("sources", mode="before")
@@ -98,10 +106,11 @@ class Params(BaseModel):
         items = _mapping(value, "generators").items()
         return {name: _plugin(GENERATORS, name, name, section or {}) for name, section in items}
 
-    @field_validator("score", mode="before")
+    @field_validator("evaluators", mode="before")
     @classmethod
     def _evaluators(cls, value: Any) -> dict[str, Section]:
-        return {name: _plugin(EVALUATORS, name, name, section or {}) for name, section in _mapping(value, "score").items()}
+        items = _mapping(value, "evaluators").items()
+        return {name: _plugin(EVALUATORS, name, name, section or {}) for name, section in items}
 
     @model_validator(mode="after")
     def _fakes_need_controls(self) -> "Params":

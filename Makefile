@@ -1,0 +1,44 @@
+# `make dataset` and `make test` set up what they need in .venv; a second call is quick.
+PYTHON ?= $(firstword $(shell command -v python3.13 python3.12 python3.11 python3))
+BIN := $(CURDIR)/.venv/bin
+export PATH := $(BIN):$(PATH)
+export HF_HUB_OFFLINE := 1
+export DO_NOT_TRACK := 1
+
+.PHONY: help setup dataset test lint proof quality serve clean
+
+help:
+	@echo "make dataset   build the demo dataset: every stage through dvc repro, a release in data/release/"
+	@echo "make test      linters, types and the whole test suite"
+	@echo "make quality   the larger dataset of params.quality.yaml, in build/quality"
+	@echo "make proof     what is too long for every run: full rebuilds, kills, benchmarks"
+	@echo "make serve     a Prefect server on 127.0.0.1:4200 with the nightly rebuild"
+	@echo "make clean     remove .venv and build; data stays"
+
+setup: .venv/ready
+
+.venv/ready: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v <= (3, 13) else f"$(PYTHON) is Python {v[0]}.{v[1]}: 3.11 to 3.13 is needed; set PYTHON=")'
+	@echo "setup: a virtual environment in .venv, with the packages of constraints.txt (7 GB, a few minutes)"
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]' || \
+	  { echo "setup: the packages could not be installed; is the package index within reach?" >&2; exit 1; }
+	@echo "setup: the face nets"
+	@$(BIN)/python -m flows weights face_detector face_mesh
+	@touch $@
+
+dataset: setup
+	@python -m flows scan
+	@dvc repro --quiet
+	@echo "dataset: done. The card is data/release/README.md; python -m flows look draws contact sheets."
+
+lint: setup
+	@ruff check --quiet
+	@ruff format --check --quiet
+	@mypy --no-error-summary
+
+test: lint
+	@pytest -n 2
+
+clean:
+	rm -rf .venv build

@@ -1,0 +1,120 @@
+"""Stage `audit`: what a release promises, checked from the records and the files; `release` refuses when one check fails.
+
+The check itself never fails the stage, so that a person can read what is wrong.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import pyarrow as pa
+
+from forgeline.errors import FactoryError
+from forgeline.files import sha256_of, write_text
+from forgeline.lock import holding
+from forgeline.manifest import SCHEMA, broken_promises, read_manifest, to_record
+from forgeline.sample import Sample
+from forgeline.terms import join
+from sources.corpus import Source
+
+from flows import workspace
+from flows.matched import made, matched
+from flows.params import Params
+from flows.plan import SPLITS_FILE, plan_file
+
+FILE = workspace.AUDIT / "audit.json"
+_SHOWN = 20
+
+
+def audit(params: Params) -> bool:
+    """Write data/audit/audit.json: each check with what it found; give whether all passed."""
+    with holding(workspace.lock("audit")):
+        rows = matched(made(params.generators))
+        checks: dict[str, Callable[[Sequence[Sample], Params], Iterator[str]]] = {
+            "plan": _as_planned,
+            "manifest": _promises,
+            "files": _files,
+            "splits": _splits,
+            "pairs": _pairs,
+            "terms": _terms,
+        }
+        record = {}
+        for name, check in checks.items():
+            found = list(check(rows, params))
+            record[name] = {"passed": not found, "found": len(found), "first": found[:_SHOWN]}
+        passed = all(r["passed"] for r in record.values())
+        lost = Counter(s.reason for s in rows if s.reason is not None)
+        told = {"passed": passed, "checks": record, "samples": len(rows), "dropped": dict(sorted(lost.items()))}
+        write_text(FILE, json.dumps(told, indent=1, ensure_ascii=False) + "\n")
+    return passed
+
+
+def require_passed() -> None:
+    """Raise FactoryError, naming the first faults, unless the audit on disk passed."""
+    told = json.loads(FILE.read_text(encoding="utf-8"))
+    if told["passed"]:
+        return
+    failed = [f"{name}: {fault}" for name, check in told["checks"].items() for fault in check["first"][:2]]
+    raise FactoryError("release", f"the audit failed ({'; '.join(failed)})", f"mend it; all of it is in {FILE}")
+
+
+def _as_planned(rows: Sequence[Sample], params: Params) -> Iterator[str]:
+    there = {s.sample_id for s in rows}
+    for name in params.generators:
+        lines = plan_file(name).read_text(encoding="utf-8").splitlines()[1:]
+        planned = {json.loads(line)["sample"]["sample_id"] for line in lines}
+        yield from (f"{name} {missing}: planned, not made" for missing in sorted(planned - there))
+        there -= planned
+    yield from (f"{extra}: made, not planned" for extra in sorted(there))
+
+
+def _promises(rows: Sequence[Sample], params: Params) -> Iterator[str]:
+    yield from broken_promises(pa.Table.from_pylist([to_record(s) for s in rows], schema=SCHEMA))
+
+
+def _files(rows: Sequence[Sample], params: Params) -> Iterator[str]:
+    for sample in rows:
+        if sample.reason is None and (not Path(sample.media).is_file() or sha256_of(Path(sample.media)) != sample.sha256):
+            yield f"{sample.media}: is not the file that was sealed"
+
+
+def _splits(rows: Sequence[Sample], params: Params) -> Iterator[str]:
+    """Against the proof: every parent of a sample, and everyone in it, is of the sample's split."""
+    proof = json.loads((workspace.PLAN / SPLITS_FILE).read_text(encoding="utf-8"))
+    clips = {clip: c["split"] for c in proof["components"] for clip in c["clips"]}
+    people = {person: c["split"] for c in proof["components"] for person in c["people"]}
+    for sample in rows:
+        for parent in sample.parents:
+            if clips.get(parent) != sample.split:
+                yield f"{sample.sample_id}: is in {sample.split}, its parent {parent} in {clips.get(parent)}"
+        for person in (sample.target_id, sample.source_id):
+            if person and people.get(person) != sample.split:
+                yield f"{sample.sample_id}: is in {sample.split}, {person} in {people.get(person)}"
+
+
+def _pairs(rows: Sequence[Sample], params: Params) -> Iterator[str]:
+    """A pair must not be told apart by what its streams are: size, rate, length, sound."""
+    controls = {s.sample_id: s for s in rows if s.role == "control" and s.reason is None}
+    for sample in rows:
+        control = controls.get(str(sample.pair_id))
+        if sample.reason is None and control is not None:
+            for name in ("media_type", "width", "height", "fps", "frames", "sample_rate"):
+                if getattr(sample, name) != getattr(control, name):
+                    yield f"{sample.sample_id}: {name} {getattr(sample, name)}, its control's {getattr(control, name)}"
+
+
+def _terms(rows: Sequence[Sample], params: Params) -> Iterator[str]:
+    """No sample permits more than the sources of its parents, as they are recorded now."""
+    source_of = {
+        s.sample_id: s.source for name in params.sources for s in read_manifest(workspace.REAL / name / workspace.MANIFEST)
+    }
+    terms = {name: s.terms for name, s in params.sources.items() if isinstance(s, Source)}
+    for sample in rows:
+        names = sorted({source_of[p] for p in sample.parents if p in source_of}) or sorted(terms)
+        first, *others = (terms[n] for n in names)
+        left = join(first, *others)
+        if not left.generate:
+            yield f"{sample.sample_id}: its sources' terms do not permit forgeries"
+        if not set(sample.permitted_use) <= set(left.permitted_use) or sample.licence != left.licence:
+            yield f"{sample.sample_id}: says other terms than its sources'"

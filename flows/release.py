@@ -1,0 +1,245 @@
+"""Stage `release`: what passed the audit, as Parquet shards that `datasets` reads, with a card.
+
+    data/release/README.md                                  the card
+    data/release/<split>/<config>/<shard>-<part>.parquet     config: video, image, null_twin_video …
+    data/release/terms.json                                 what may be done with it, for `push`
+
+A shard file is written anew only when what is in it changed.
+"""
+
+import json
+import platform
+import sys
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import yaml
+
+from forgeline.code import code_digest, library_versions
+from forgeline.errors import PromiseError
+from forgeline.files import prune, replacing, sha256_of, write_text
+from forgeline.lock import holding
+from forgeline.manifest import SCHEMA, demand, read_manifest, to_record
+from forgeline.recipe import digest
+from forgeline.sample import SPLITS, Sample
+from forgeline.terms import join
+from sources.corpus import Source
+
+from flows import workspace
+from flows.audit import require_passed
+from flows.matched import made, matched
+from flows.params import Params
+from flows.score import FIGURES, ROWS
+
+CARD = workspace.RELEASE / "README.md"
+TERMS = workspace.RELEASE / "terms.json"
+SHARD_BYTES = 500 * 2**20
+ROW_GROUP_BYTES = 64 * 2**20
+
+_FILE = pa.struct({"bytes": pa.binary(), "path": pa.string()})
+_PLAIN = (
+    "sample_id media_type label video_label audio_label role content_class method variant source pair_id target_id source_id"
+    " apparent_id parents split recipe segments width height frames duration_s sample_rate mark_id mark_key_id mark_read"
+    " licence permitted_use sha256"
+).split()
+
+
+def release(params: Params) -> list[Sample]:
+    """Bring data/release up to date and give its rows. FactoryError when the audit failed."""
+    with holding(workspace.lock("release")):
+        require_passed()
+        rows = [s for s in matched(made(params.generators)) if s.reason is None]
+        demand("release", pa.Table.from_pylist([to_record(s) for s in rows], schema=SCHEMA))
+        scored = {s.sample_id: dict(s.scores) for s in read_manifest(ROWS / workspace.MANIFEST)}
+        names = sorted({name for s in rows for name in s.scores} | {n for scores in scored.values() for n in scores})
+        shards: dict[tuple[str, str, str], list[Sample]] = defaultdict(list)
+        for sample in rows:
+            shards[str(sample.split), config(sample), str(sample.shard)].append(sample)
+        kept = {CARD, TERMS}
+        for (split, name, shard), members in sorted(shards.items()):
+            for part, some in enumerate(_parts(members)):
+                path = workspace.RELEASE / split / name / f"{shard}-{part:03d}.parquet"
+                _write_shard(path, some, scored, names)
+                kept.add(path)
+        prune(workspace.RELEASE, kept)
+        write_text(TERMS, json.dumps(_joined_terms(params), indent=1) + "\n")
+        write_text(CARD, _card(rows, params))
+    return rows
+
+
+def config(sample: Sample) -> str:
+    """The card's config that a sample is in: its media type; null twins have their own."""
+    return f"null_twin_{sample.media_type}" if sample.role == "null_twin" else sample.media_type
+
+
+def _parts(members: Sequence[Sample]) -> Iterator[list[Sample]]:
+    part: list[Sample] = []
+    for sample in members:
+        if part and sum(s.bytes for s in part) + sample.bytes > SHARD_BYTES:
+            yield part
+            part = []
+        part.append(sample)
+    yield part
+
+
+def _write_shard(path: Path, members: Sequence[Sample], scored: dict[str, dict[str, float]], names: list[str]) -> None:
+    schema = _schema(members[0].media_type, names)
+    masks = {s.sample_id: sha256_of(Path(s.mask)) if s.mask else None for s in members}
+    told = [[repr(s), scored.get(s.sample_id), masks[s.sample_id]] for s in members]
+    key = digest([told, names, code_digest("flows.release"), library_versions()])
+    if path.is_file() and (pq.read_schema(path).metadata or {}).get(b"forgeline") == key.encode():
+        return
+    schema = schema.with_metadata({**(schema.metadata or {}), b"forgeline": key.encode()})
+    with replacing(path) as part, pq.ParquetWriter(part, schema, compression="none") as writer:
+        group: list[dict[str, Any]] = []
+        size = 0
+        for sample in members:
+            row = _row(sample, scored.get(sample.sample_id, {}), names)
+            group.append(row)
+            size += len(row["media"]["bytes"]) + len(row["mask"]["bytes"] if row["mask"] else b"")
+            if size > ROW_GROUP_BYTES:
+                writer.write_table(pa.Table.from_pylist(group, schema=schema))
+                group, size = [], 0
+        if group:
+            writer.write_table(pa.Table.from_pylist(group, schema=schema))
+
+
+def _row(sample: Sample, scores: dict[str, float], names: list[str]) -> dict[str, Any]:
+    own = {**sample.scores, **scores}
+    media = Path(sample.media)
+    data = media.read_bytes()
+    row = {name: getattr(sample, name) for name in _PLAIN}
+    row["parents"], row["permitted_use"] = list(sample.parents), list(sample.permitted_use)
+    row["segments"] = [asdict(s) for s in sample.segments]
+    row["fps"] = float(sample.fps)
+    row["media"] = {"bytes": data, "path": media.name}
+    row["mask"] = {"bytes": Path(sample.mask).read_bytes(), "path": Path(sample.mask).name} if sample.mask else None
+    row["scores"] = {name: own.get(name) for name in names}
+    if len(data) != sample.bytes:
+        raise PromiseError(media, "is not the file that was sealed", "run `dvc repro generate`")
+    return row
+
+
+def _schema(media_type: str, scores: list[str]) -> pa.Schema:
+    """The release's columns, with what `datasets` needs to know to decode them."""
+    from datasets import Features, Image, List, Value, Video
+
+    media = {"video": Video(), "image": Image()}[media_type]
+    texts, whole, real = List(Value("string")), Value("int64"), Value("float64")
+    special = {
+        "parents": texts,
+        "permitted_use": texts,
+        "segments": List({"start_s": real, "end_s": real, "modality": Value("string")}),
+        "duration_s": real,
+        **dict.fromkeys(("width", "height", "frames", "sample_rate"), whole),
+    }
+    columns = {name: special.get(name, Value("string")) for name in _PLAIN}
+    columns["fps"] = real
+    features = Features(
+        {
+            "sample_id": columns.pop("sample_id"),
+            "media": media,
+            "mask": media,
+            **columns,
+            "scores": {name: real for name in scores},
+        }
+    )
+    return features.arrow_schema
+
+
+def _joined_terms(params: Params) -> dict[str, Any]:
+    first, *others = (s.terms for s in params.sources.values() if isinstance(s, Source))
+    joined = join(first, *others)
+    return {**asdict(joined), "licence": joined.licence, "key": params.seal.key}
+
+
+def _card(rows: Sequence[Sample], params: Params) -> str:
+    configs = sorted({config(s) for s in rows})
+    first, *others = (s.terms for s in params.sources.values() if isinstance(s, Source))
+    joined = join(first, *others)
+    head = {
+        "pretty_name": params.release.title,
+        "license": joined.licence.lower() if joined.licence == "CC0-1.0" else "other",
+        "tags": ["deepfake-detection", "synthetic"],
+        "configs": [
+            {
+                "config_name": name,
+                **({"default": True} if name == "video" else {}),
+                "data_files": [
+                    {"split": split, "path": f"{split}/{name}/*.parquet"}
+                    for split in SPLITS
+                    if any(s.split == split and config(s) == name for s in rows)
+                ],
+            }
+            for name in configs
+        ],
+    }
+    counts = Counter((s.method, s.role, s.label, s.split) for s in rows)
+    kinds = sorted({key[:3] for key in counts}, key=lambda k: (k[1] != "control", k))
+    table = "\n".join(
+        f"| {method} | {role} | {label} | " + " | ".join(str(counts[method, role, label, s]) for s in SPLITS) + " |"
+        for method, role, label in kinds
+    )
+    people = {s: len({p for r in rows if r.split == s for p in (r.target_id, r.source_id) if p}) for s in SPLITS}
+    key = "the public demo key, which proves nothing" if params.seal.key == "demo" else f"key {params.seal.key}"
+    return f"""---
+{yaml.safe_dump(head, sort_keys=False, allow_unicode=True).rstrip()}
+---
+
+# {params.release.title}
+
+{len(rows)} samples for training and testing detectors of forged faces and voices, made by Forgeline. Controls are real
+clips that went through the same chain as the forgeries: decoded, encoded, marked and tagged alike. Nothing in a file's
+container, codec, size or mark depends on its label.
+
+```python
+from datasets import load_dataset
+val = load_dataset("{params.release.name}", "{configs[-1] if "video" not in configs else "video"}", split="val")
+```
+
+## What is in it
+
+| method | role | label | train | val | test |
+|---|---|---|---|---|---|
+{table}
+
+People: {", ".join(f"{people[s]} in {s}" for s in SPLITS)}; nobody is in two splits, nor is a recording or a file. A fake's
+`pair_id` is its control's `sample_id`. `mask` says, frame by frame, what was changed, and `segments` when; the mask of a control is
+empty. Null twins (the machinery with the person's own face) are in a config of their own.
+
+## How it was checked
+
+Every mark was read back from the finished file before the file got its name, with {key}. The audit compared plan, records and
+files, splits, pairs and terms, and passed. Figures by method, split and evaluator: `data/scores/about.json` of the same version.
+
+```json
+{FIGURES.read_text(encoding="utf-8").rstrip()}
+```
+
+## Terms
+
+- licence of what it was made from: {joined.licence}
+- permitted use: {", ".join(joined.permitted_use) or "none"}
+- passing on: {"permitted" if joined.redistribute else "not permitted"}
+- in force {f"until {joined.expires}" if joined.expires else "without end"}
+
+## How it can be made again
+
+`dvc repro` at this version gives the same bytes with Python {sys.version_info.major}.{sys.version_info.minor}, the packages of
+`constraints.txt` and a processor like this one: {processor()}.
+"""
+
+
+def processor() -> str:
+    """The machine's architecture and the widest vector instructions it has: floating-point results may hang on them."""
+    try:
+        flags = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        flags = ""
+    wide = next((name for name in ("avx512f", "avx2", "asimd", "sse4_2") if f" {name}" in flags), "unknown vectors")
+    return f"{platform.machine()}, {wide}"

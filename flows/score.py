@@ -1,0 +1,149 @@
+"""Stage `score`: every evaluator over every matched pair, from one decode."""
+
+import csv
+import io
+import json
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from evaluators.figure import Evaluator, Figure, Measured, Pair, Rows, Scores, measure, summarise
+from forgeline.clip import Clip
+from forgeline.code import code_digest, library_versions
+from forgeline.errors import MediaError, PromiseError
+from forgeline.files import replacing, write_text
+from forgeline.image import open_image
+from forgeline.lock import holding
+from forgeline.recipe import digest
+from forgeline.sample import Sample
+from forgeline.video import open_video, read_masks
+
+from flows import workspace
+from flows.items import Finished, Item, bring_up_to_date
+from flows.matched import made, matched
+from flows.params import Params
+
+ROWS = workspace.SCORES / "rows"
+FIGURES = workspace.SCORES / "figures.json"
+TABLE = workspace.SCORES / "by_method.csv"
+
+
+@dataclass(frozen=True)
+class _Job(Item):
+    control: Sample
+    evaluators: dict[str, Evaluator]
+    frames: int
+
+
+def score(params: Params) -> Scores:
+    """Bring data/scores up to date: rows a pair, figures a sample in their manifest, figures a set for `dvc metrics`."""
+    evaluators = {name: e for name, e in params.evaluators.items() if isinstance(e, Evaluator)}
+    with holding(workspace.lock("score")):
+        rows = [s for s in matched(made(params.generators)) if s.reason is None]
+        controls = {s.sample_id: s for s in rows if s.role == "control"}
+        makes = [
+            {name: [e.settings(), code_digest(type(e).__module__)] for name, e in evaluators.items()},
+            params.score.settings(),
+            [code_digest("evaluators.figure", "forgeline.video", "forgeline.image"), library_versions()],
+        ]
+        jobs = []
+        for sample in (s for s in rows if s.role != "control"):
+            control = controls[str(sample.pair_id)]
+            key = digest([sample.sha256, control.sha256, repr(sample), makes])
+            jobs.append(_Job(sample.sample_id, key, sample, control, evaluators, params.score.frames))
+        done = bring_up_to_date(ROWS, jobs, _measure, "score")
+        for lost in (s for s in done if s.reason is not None):
+            raise PromiseError(lost.sample_id, f"can't be scored ({lost.reason})", "report it: it was read back when sealed")
+        scores = summarise([_measured(s) for s in done], evaluators, params.score.frames)
+        _write(scores)
+    return scores
+
+
+def _measure(job: _Job) -> Finished:
+    sample = job.sample
+    try:
+        found = measure(_pair(sample, job.control), job.evaluators, job.frames)
+    except MediaError as error:
+        return Finished(replace(sample, reason=f"{error.what}; {error.todo}"), ())
+    path = _rows_file(sample)
+    flat = {f"{name}/{key}": array for name, rows in found.items() for key, array in rows.items()}
+    with replacing(path) as part, part.open("wb") as file:
+        np.savez(file, evaluators=np.array(sorted(found)), **flat)
+    own = summarise([_measured(sample)], job.evaluators, job.frames).samples[sample.sample_id]
+    figures = {name: figure.value for name, figure in own.items() if figure.value is not None}
+    return Finished(replace(sample, scores={**sample.scores, **figures}), (path,))
+
+
+def _pair(sample: Sample, control: Sample) -> Pair:
+    return Pair(
+        sample_id=sample.sample_id,
+        fake=_clip(sample),
+        control=_clip(control),
+        method=sample.method,
+        split=sample.split or "train",
+        variant=sample.variant,
+        aligned=sample.content_class != "fully_synthetic",
+        masks=partial(_masks, sample.mask) if sample.mask else None,
+    )
+
+
+def _clip(sample: Sample) -> Clip:
+    return (open_image if sample.media_type == "image" else open_video)(Path(sample.media))
+
+
+def _masks(mask: str) -> Any:
+    path = Path(mask)
+    return (picture[..., 0] for picture in open_image(path).pictures()) if path.suffix == ".png" else read_masks(path)
+
+
+def _rows_file(sample: Sample) -> Path:
+    return ROWS / f"{sample.sample_id}.npz"
+
+
+def _measured(sample: Sample) -> Measured:
+    group = (sample.method, sample.variant, sample.split or "train")
+    return Measured(sample.sample_id, group, partial(_load, _rows_file(sample)))
+
+
+def _load(path: Path) -> dict[str, Rows]:
+    with np.load(path, allow_pickle=False) as parts:
+        found: dict[str, dict[str, Any]] = {str(name): {} for name in parts["evaluators"]}
+        for full in parts.files:
+            name, _, key = full.partition("/")
+            if key:
+                found[name][key] = parts[full]
+    return dict(found)
+
+
+def _write(scores: Scores) -> None:
+    """Figures for `dvc metrics show` (numbers alone), all about them, and a table for `dvc plots show`."""
+    numbers: dict[str, Any] = {}
+    about: dict[str, Any] = {}
+    table = [["method", "variant", "split", "figure", "value"]]
+    for (method, variant, split), figures in sorted(scores.sets.items()):
+        for name, figure in sorted(figures.items()):
+            about.setdefault(method, {}).setdefault(variant, {}).setdefault(split, {})[name] = figure.record()
+            if figure.value is not None:
+                shown = round(figure.value, 6)
+                numbers.setdefault(method, {}).setdefault(variant, {}).setdefault(split, {})[name] = shown
+                table.append([method, variant, split, name, str(shown)])
+    write_text(FIGURES, json.dumps(numbers, indent=1, sort_keys=True) + "\n")
+    write_text(workspace.SCORES / "about.json", json.dumps(about, indent=1, sort_keys=True) + "\n")
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(table)
+    write_text(TABLE, text.getvalue())
+
+
+def show(scores: Scores) -> str:
+    """The sets' figures as a table."""
+    lines = [f"{'method':<16} {'split':<6} {'figure':<22} {'value':>10} {'n':>6}"]
+    for (method, _, split), figures in sorted(scores.sets.items()):
+        lines += [f"{method:<16} {split:<6} {name:<22} {_shown(figure):>10} {figure.n:>6}" for name, figure in sorted(figures.items())]
+    return "\n".join(lines)
+
+
+def _shown(figure: Figure) -> str:
+    return f"{figure.value:.4f}" if figure.value is not None else "-"
