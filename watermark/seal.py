@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import islice
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -74,8 +75,7 @@ class Sealed:
 
 
 def seal(made: Made, path: Path, mark: Mark, key: ShardKey, tag: Tag, settings: Seal) -> Sealed:
-    """Mark, encode and tag a made clip into `path` (.mp4 or .png), with its masks in `<stem>.mask.mp4` or `.png` beside
-    it.
+    """Mark, encode and tag a made clip into `path` (.mp4 or .png), its masks into `<stem>.mask.mp4` or `.png` beside it.
 
     Both files appear under their names at the very end, the masks first, or not at all. Raises PromiseError when the
     pictures end early, or the mark, the tag, the masks or the clip do not read back; MediaError for clips that can't be
@@ -97,16 +97,22 @@ def seal(made: Made, path: Path, mark: Mark, key: ShardKey, tag: Tag, settings: 
             append_to_mp4(draft, tag)
         else:
             _write_image(made, written, marker, tag)
-        clip = open_video(draft) if made.media_type == "video" else open_image(draft)
-        mark_read, score = _read_mark(clip, path, mark, key)
-        rate = _check_clip(clip, path, made)
-        _check_masks(written, path, made.media_type)
+        written.check(path, made)
+        try:
+            clip = open_video(draft) if made.media_type == "video" else open_image(draft)
+            rate = _check_clip(clip, path, made)
+            mark_read, score = _read_mark(clip, path, mark, key)
+            _check_masks(written, path, made.media_type)
+        except MediaError as error:
+            raise PromiseError(path, f"does not read back: it {error.what}", "report it") from error
         if read_tag(draft) != tag:
             raise PromiseError(path, "does not give its tag back", "report it")
         digest, size = _settled(draft)
         if written.masks:
             _settled(mask_draft)
             mask_draft.replace(mask_path)
+        else:
+            mask_path.unlink(missing_ok=True)
         draft.replace(path)
         _sync(path.parent)
     return Sealed(
@@ -165,7 +171,7 @@ class _Written:
 
     def check(self, path: Path, made: Made) -> None:
         if self.pictures != made.frames:
-            what = f"has {self.pictures} pictures, where {made.frames} were declared"
+            what = f"has {self.pictures or 'no'} pictures, where {made.frames} were declared"
             raise PromiseError(path, what, "report it: a generator must keep the length it declared")
         if self.masks not in (0, self.pictures):
             what = f"has {self.masks} masks for {self.pictures} pictures"
@@ -177,20 +183,18 @@ def _write_video(made: Made, written: _Written, marker: Marker, encoding: Encodi
         size = (made.width, made.height, made.fps)
         out = files.enter_context(VideoWriter(written.draft, *size, encoding, made.sound))
         mask_out: MaskWriter | None = None
-        for picture, mask in made.pictures:
+        for picture, mask in islice(made.pictures, made.frames + 1):
             out.write(written.marked(picture, marker))
             if mask is not None:
                 mask_out = mask_out or files.enter_context(MaskWriter(written.mask_draft, *size))
                 mask_out.write(written.masked(mask))
-        written.check(written.draft, made)
 
 
 def _write_image(made: Made, written: _Written, marker: Marker, tag: Tag) -> None:
-    for picture, mask in made.pictures:
+    for picture, mask in islice(made.pictures, 2):
         write_image(written.draft, written.marked(picture, marker), {PNG_KEYWORD: packet(tag)})
         if mask is not None:
             write_image(written.mask_draft, written.masked(mask))
-    written.check(written.draft, made)
 
 
 def _read_mark(clip: Clip, path: Path, mark: Mark, key: ShardKey) -> tuple[Literal["payload", "matched"], float]:

@@ -13,6 +13,7 @@ marked elsewhere.
 import hashlib
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import cv2
 import numpy as np
@@ -103,8 +104,7 @@ class Layout:
         return moved
 
     def locate(self, bins: Bins) -> tuple[float, int, int]:
-        """(peak, down, right): where the tiles lie, and how far the correlation stands out there, in standard
-        deviations."""
+        """(peak, down, right): where the tiles lie, and by how many standard deviations the correlation stands out."""
         grid = np.zeros((TILE, TILE // 2 + 1), np.complex64)
         ky, kx = self.ky[self.sync] % TILE, self.kx[self.sync]
         grid[ky, kx] = bins[self.sync] * np.conj(self.template) * self.amplitude[self.sync]
@@ -211,6 +211,7 @@ class Marker:
 
     def __call__(self, picture: Picture) -> Picture:
         """The marked picture, (height, width, 3) uint8 like the one given; both sides at least 128 pixels."""
+        picture = np.ascontiguousarray(picture)
         height, width = picture.shape[:2]
         if min(height, width) < TILE:
             raise PromiseError(f"{width}x{height}", f"is below {TILE} pixels", "report it: `bits_for` refuses such clips")
@@ -313,6 +314,6 @@ def _tiled(tile: Plane, height: int, width: int) -> Plane:
     return np.tile(tile, (-(-height // side), -(-width // side)))[:height, :width]
 
 
-def _root(plane: NDArray[np.floating]) -> Plane:
+def _root(plane: NDArray[Any]) -> Plane:
     # A box filter's running sums can fall below zero by rounding.
     return np.sqrt(np.maximum(plane.astype(np.float32, copy=False), np.float32(0)))
