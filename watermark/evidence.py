@@ -40,7 +40,6 @@ class Evidence:
 
 
 def score(soft: Soft, bits: np.typing.NDArray[np.uint8]) -> float:
-    """Correlation of soft code bits (code bits,) with the code of a payload (bits,), in standard deviations of
-    chance."""
+    """How soft code bits (code bits,) correlate with a payload's code, in standard deviations of chance."""
     signs = 1 - 2 * encode(bits).astype(np.float32)
     return float(soft @ signs / (np.linalg.norm(soft) + 1e-12))

@@ -28,8 +28,7 @@ _MAKE = f"make one outside the repository with `python -m flows key new`, and se
 
 @dataclass(frozen=True, repr=False)
 class ShardKey:
-    """What marks the samples of one shard: `layout` is the master's and shared by all shards, `secret` is the shard's
-    own."""
+    """What marks the samples of one shard: `layout` is the master's and common to all, `secret` is the shard's own."""
 
     master_id: str
     name: str

@@ -12,6 +12,8 @@ from pathlib import Path
 from xml.parsers import expat
 from xml.sax.saxutils import escape
 
+from forgeline.errors import ParamsError
+
 SOURCE_TYPES = {
     "digitalCapture": "Digital capture sampled from real life",
     "computationalCapture": "Multi-frame computational capture sampled from real life",
@@ -31,8 +33,7 @@ SOURCE_TYPES = {
     "compositeCapture": "Composite of captured elements",
     "compositeSynthetic": "Composite including generative AI elements",
 }
-"""IPTC NewsCodes, digital source type (http://cv.iptc.org/newscodes/digitalsourcetype/, as of 2024-09-17): id and
-name."""
+"""Id and name of the IPTC's digital source types: http://cv.iptc.org/newscodes/digitalsourcetype/, as of 2024-09-17."""
 
 PNG_KEYWORD = "XML:com.adobe.xmp"
 """The iTXt keyword of XMP in PNG (XMP specification part 3)."""
@@ -51,8 +52,10 @@ _VOCABULARY = "http://cv.iptc.org/newscodes/digitalsourcetype/"
 
 @dataclass(frozen=True)
 class Tag:
-    """What a file says openly: its sample, the process it came from (a key of SOURCE_TYPES), and what may be done with
-    it."""
+    """What a file says openly: its sample, the process it came from (of SOURCE_TYPES), and what may be done with it.
+
+    ParamsError for text that XMP can't hold, ValueError for another source type.
+    """
 
     sample_id: str
     source_type: str
@@ -63,9 +66,11 @@ class Tag:
         if self.source_type not in SOURCE_TYPES:
             raise ValueError(f"{self.source_type!r} is no IPTC digital source type")
         for text in (self.sample_id, self.licence, *self.permitted_use):
-            # Other characters have no place in XML, or would not come back as they were.
+            # Other characters have no place in XML, or might not come back as they were.
             if not text.isprintable() or text != text.strip():
-                raise ValueError(f"{text!r} has characters that a tag can't hold")
+                raise ParamsError(
+                    repr(text), "has characters that a tag can't hold", "write it in one line, without control codes"
+                )
 
 
 def packet(tag: Tag) -> str:
@@ -121,13 +126,12 @@ def parse(xmp: bytes) -> Tag | None:
             licence=found[f"{_RIGHTS} UsageTerms"][0],
             permitted_use=tuple(found[f"{_OURS} PermittedUse"][:-1]),  # the last text is the bag's own, empty
         )
-    except (expat.ExpatError, ValueError, KeyError, IndexError):
+    except (expat.ExpatError, ParamsError, ValueError, KeyError, IndexError):
         return None
 
 
 def append_to_mp4(path: Path, tag: Tag) -> None:
-    """Add the tag's packet at the end of an MP4, as a `uuid` box (XMP specification part 3): nothing before it
-    moves."""
+    """Add the tag's packet at the end of an MP4, as a `uuid` box (XMP specification part 3), so that nothing moves."""
     xmp = packet(tag).encode()
     with path.open("ab") as file:
         file.write(struct.pack(">I4s16s", 24 + len(xmp), b"uuid", _MP4_UUID) + xmp)

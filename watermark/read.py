@@ -43,8 +43,7 @@ Folded = NDArray[np.complex64]
 
 @dataclass(frozen=True)
 class Reading:
-    """What was found: the `mark` of a `shard` with its `score` (standard deviations above chance), the `tag`, or
-    both."""
+    """The `mark` of a `shard` with its `score` (standard deviations above chance), the open `tag`, or both."""
 
     mark: Mark | None
     shard: str | None

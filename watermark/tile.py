@@ -118,8 +118,7 @@ class Layout:
         return agreed
 
     def soft(self, bins: Bins, signs: NDArray[np.float32], trust: NDArray[np.float32] | None = None) -> Soft:
-        """Soft code bits under shards' `signs` (…, carriers): (…, code bits). `trust` (bins,) weighs the
-        frequencies."""
+        """Soft code bits (…, code bits) under shards' `signs` (…, carriers), bins weighed by `trust` (bins,)."""
         weight = self.amplitude if trust is None else trust
         values = np.ascontiguousarray(bins * weight).view(np.float32)[self.carriers]
         return np.add.reduceat(values * signs, self.starts, axis=-1)
@@ -229,8 +228,7 @@ class Marker:
         return np.asarray(cv2.add(picture, cv2.merge([change, change, change]), dtype=cv2.CV_8U), np.uint8)
 
     def _spectrum(self, luma: Plane, strength: Plane) -> Bins:
-        """The pattern's bins, scaled for unit variance, with the code bits strengthened that this picture speaks
-        against."""
+        """The pattern's bins, of unit variance, the code bits strengthened that this picture speaks against."""
         plan = self._layout
         gains = np.ones(len(self._code), np.float32)
         for _ in range(_ROUNDS):
