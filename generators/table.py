@@ -3,8 +3,10 @@
 from forgeline.section import Section
 from generators.blend_swap import BlendSwap
 from generators.control import Control
+from generators.self_swap import SelfSwap
 
 GENERATORS: dict[str, type[Section]] = {
     "control": Control,
     "blend_swap": BlendSwap,
+    "self_swap": SelfSwap,
 }

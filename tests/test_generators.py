@@ -28,6 +28,7 @@ from forgeline.mesh import LEFT_BROW, LEFT_EYE, LIPS_INNER, LIPS_OUTER, OVAL, RI
 from generators.blend import match_colours, membrane, mix, multiband
 from generators.blend_swap import CLOSED, BlendSwap, fitting_frames, yaw
 from generators.plugin import Generator, spans
+from generators.self_swap import SelfSwap
 from generators.table import GENERATORS
 from generators.warp import spread
 
@@ -189,7 +190,7 @@ def test_says_what_it_is(name: str) -> None:
         "digitalCapture", "compositeCapture", "compositeSynthetic", "trainedAlgorithmicMedia", "algorithmicallyEnhanced",
     }  # fmt: skip
     assert type(generator).__doc__
-    assert all(field.description for field in built(name).model_fields.values()), "a field without help"
+    assert all(field.description for field in type(built(name)).model_fields.values()), "a field without help"
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -421,3 +422,16 @@ def test_frames_turned_too_far_pass_through() -> None:
         BlendSwap(max_yaw=15)([drawn(1, [10, 10, 10, 20, 20, 20, 20, 20, 20, 20]), drawn(2)], np.random.default_rng(0))
     with pytest.raises(MediaError, match="person 2"):
         BlendSwap(max_yaw=15)([drawn(1), drawn(2, [25] * FRAMES)], np.random.default_rng(0))
+
+
+# ----------------------------------------------------------------------------------------------- self_swap
+
+
+def test_the_twin_is_the_same_person_at_a_drawn_moment() -> None:
+    target = drawn(1)
+    pictures = [next(SelfSwap()([target], np.random.default_rng(seed)).pictures)[0] for seed in range(6)]
+    assert len({picture.tobytes() for picture in pictures}) > 1
+    for picture in pictures:
+        change = np.abs(picture.astype(int) - next(target.pictures())).mean(axis=2)
+        assert 0 < change.mean() < 1
+        assert np.percentile(change, 99) < 20
