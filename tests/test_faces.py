@@ -33,6 +33,7 @@ from forgeline.mesh import (
     Ring,
 )
 from forgeline.video import open_video
+from sources.heads import Expression, Pose, frame, person, scene
 
 SHARED = Path(__file__).parents[2] / "shared"
 GRID = SHARED / "media" / "grid"
@@ -116,6 +117,27 @@ def test_small_faces(finder: FaceFinder, name: str, share: float) -> None:
     (face,) = finder.find(canvas)
     off = np.linalg.norm(face.mesh[:, :2] - (large.mesh[:, :2] * zoom + (1303, 501)), axis=1)
     assert off.mean() < 0.02 * side(face)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_drawn_heads(finder: FaceFinder, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    who, where = person(rng, *rng.random(3)), scene(rng)
+
+    def seen(yaw: float, jaw: float) -> tuple[float, float]:
+        """The nose's way to the side and the lips' way apart, in distances of the eyes."""
+        (face,) = finder.find(frame(who, Expression(jaw=jaw), Pose(yaw=yaw), where, 192, rng))
+        right, left, nose = face.points[:3]
+        apart = np.linalg.norm(left - right)
+        gap = np.linalg.norm(face.mesh[LIPS_INNER[5], :2] - face.mesh[LIPS_INNER[15], :2])
+        return float((nose - (right + left) / 2)[0] / apart), float(gap / apart)
+
+    rest, open_mouth, turned_right, turned_left = seen(0, 0), seen(0, 0.8), seen(0.4, 0), seen(-0.4, 0)
+    assert abs(rest[0]) < 0.05
+    assert turned_right[0] > 0.2
+    assert turned_left[0] < -0.2
+    assert rest[1] < 0.06
+    assert open_mouth[1] > 0.12
 
 
 @real
