@@ -139,7 +139,7 @@ def _main() -> int:
     library.espeak_SetSynthCallback(callback)
     library.espeak_SetParameter(_RATE, request["rate"], 0)
     library.espeak_SetParameter(_PITCH, request["pitch"], 0)
-    text = request["text"].encode()
+    text = request["text"].replace("\0", " ").encode(errors="replace")
     if library.espeak_Synth(text, ctypes.c_size_t(len(text) + 1), 0, 0, 0, _UTF8, None, None) != 0:
         print("espeak-ng could not say the text", file=sys.stderr)
         return 1

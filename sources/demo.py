@@ -10,7 +10,7 @@ import math
 from dataclasses import asdict, dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +26,7 @@ from forgeline.speech import Utterance, engine_version, speak
 from forgeline.video import Encoding, VideoWriter
 
 if TYPE_CHECKING:  # it imports numba, which takes a second
-    from sources.heads import Expression, Person, Pose
+    from sources.heads import Expression, Pose
 
 Floats = NDArray[np.float64]
 
@@ -187,7 +187,7 @@ _VISEMES = {
     "p": (0.0, 0.1, 0.0), "f": (0.05, 0.2, 0.0), "v": (0.05, 0.2, 0.0), "ʃ": (0.15, 0.0, 0.6), "ʒ": (0.15, 0.0, 0.6),
     "_": (0.0, 0.1, 0.0),
 }  # fmt: skip
-_CONSONANT = (0.16, 0.2, 0.1)
+_CONSONANT = (0.12, 0.2, 0.1)
 
 
 def _act(
@@ -199,7 +199,7 @@ def _act(
     times = (np.arange(demo.frames) + 0.5) / demo.fps
     loud = _loudness(sound, demo.frames)
     jaw, smile, pucker = _mouth(times, demo.frames / demo.fps, phonemes)
-    jaw = jaw * (0.35 + 0.65 * loud)
+    jaw = jaw * (0.2 + 0.8 * loud)
     mood = rng.uniform(-0.05, 0.35)
     calm = _smooth(loud, 4)
     stress = _smooth(np.clip(loud - calm, 0, 1), 2)
@@ -252,7 +252,8 @@ def _smooth(values: Floats, frames: float) -> Floats:
     """The values under a Gaussian of this many frames' deviation; the ends are held."""
     reach = math.ceil(3 * frames)
     kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) / frames) ** 2)
-    return np.convolve(np.pad(values, reach, mode="edge"), kernel / kernel.sum(), "valid")
+    smooth: Floats = np.convolve(np.pad(values, reach, mode="edge"), kernel / kernel.sum(), "valid")
+    return smooth
 
 
 def _sway(times: Floats, most: float, rng: np.random.Generator) -> Floats:
@@ -282,9 +283,3 @@ def _gaze(times: Floats, rng: np.random.Generator) -> Floats:
         rest[times >= at] = rng.uniform(-0.5, 0.5) if rng.random() < 0.5 else rng.uniform(-0.08, 0.08)
         at += rng.uniform(0.5, 1.5)
     return rest
-
-
-def truth(path: Path) -> dict[str, Any]:
-    """The ground truth of a rendered clip, given by the path of its mp4."""
-    found: dict[str, Any] = json.loads(path.with_suffix(".truth.json").read_text(encoding="utf-8"))
-    return found

@@ -12,7 +12,7 @@ Smooth minimum: the quadratic one of Quilez, "Smooth minimum" (2013); soft shado
 import colorsys
 import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import lru_cache
 from typing import Any, TypeVar, cast
 
@@ -36,8 +36,8 @@ def _compiled(function: _Function) -> _Function:
 # People, and what changes from clip to clip and from frame to frame -------------------------------------------------------
 
 SKIN_TONES: dict[str, Colour] = {
-    "very light": (0.84, 0.60, 0.48),
-    "light": (0.72, 0.46, 0.33),
+    "very light": (0.74, 0.505, 0.395),
+    "light": (0.64, 0.40, 0.285),
     "medium": (0.52, 0.30, 0.19),
     "brown": (0.30, 0.165, 0.10),
     "dark": (0.145, 0.077, 0.049),
@@ -70,19 +70,20 @@ class _Hair:
     curls: float = 0.0
     length: float = 0.0  # how far curtains of hair hang below the eyes; 0: none
     bun: float = 0.0  # radius
-    parting: float = 0.0  # how much the hairline slants to one side
+    slant: float = 0.0  # how much higher the hairline is on one side
+    arch: float = 0.1  # how much lower it is beside the forehead's middle
     top: float = 9.0  # no hair above this height
 
 
 HAIR_STYLES: dict[str, _Hair | None] = {
     "bald": None,
-    "receding": _Hair(0.035, front=1.6, side=-0.10, nape=-0.65, top=0.62),
-    "cropped": _Hair(0.045, front=0.88, side=0.02, nape=-0.55),
-    "short": _Hair(0.15, front=0.84, side=-0.05, nape=-0.60, parting=0.16),
-    "curly": _Hair(0.27, front=0.78, side=-0.10, nape=-0.75, curls=1.0),
+    "receding": _Hair(0.04, front=0.95, side=-0.10, nape=-0.65, top=0.62),
+    "cropped": _Hair(0.045, front=0.88, side=0.02, nape=-0.55, arch=0.0),
+    "short": _Hair(0.16, front=0.86, side=-0.05, nape=-0.60, slant=0.22),
+    "curly": _Hair(0.27, front=0.80, side=-0.10, nape=-0.75, curls=1.0, arch=0.3),
     "bob": _Hair(0.11, front=0.56, side=-0.30, nape=-0.75, length=0.95),
-    "long": _Hair(0.10, front=0.86, side=-0.30, nape=-0.75, length=1.75, parting=0.14),
-    "bun": _Hair(0.055, front=0.84, side=0.0, nape=-0.60, bun=0.36),
+    "long": _Hair(0.11, front=1.00, side=-0.30, nape=-0.75, length=1.75, slant=0.10, arch=1.3),
+    "bun": _Hair(0.06, front=0.90, side=0.0, nape=-0.60, bun=0.36, arch=0.5),
 }
 _ON_HEAVY_JAWS, _ON_ANY_JAW = ("bald", "receding", "cropped"), ("short", "curly")
 
@@ -267,14 +268,14 @@ def _wall(rng: np.random.Generator) -> Colour:
 
 def _dye(rng: np.random.Generator) -> Colour:
     """A colour of clothes and book covers."""
-    return colorsys.hsv_to_rgb(rng.random(), rng.uniform(0.15, 0.85), rng.uniform(0.03, 0.40))
+    return colorsys.hsv_to_rgb(rng.random(), rng.uniform(0.10, 0.70), rng.uniform(0.03, 0.40))
 
 
 # Frames -------------------------------------------------------------------------------------------------------------------
 
 _TILE = 8
-_FOCAL = 3.0  # camera's focal length in half picture widths
-_CAMERA_Y, _CAMERA_Z = -0.05, 6.2
+_FOCAL = 3.3  # camera's focal length in half picture widths
+_CAMERA_Y, _CAMERA_Z = 0.0, 6.2
 _PIVOT = np.array([0.0, -0.95, -0.30])  # where the head turns on the neck
 
 
@@ -347,12 +348,12 @@ def _numbers(who: Person, expression: Expression, pose: Pose, where: Scene) -> A
         "lids_left": 0.062 * who.eye_size * (1 - e.blink_left) - 0.012 * max(e.smile, 0.0),
         "blink_right": e.blink_right,
         "blink_left": e.blink_left,
-        "open": 0.20 * e.jaw,
+        "open": 0.23 * e.jaw,
         "smile": e.smile,
         "pucker": e.pucker,
         "mouth_half": 0.235 + 0.05 * e.smile - 0.09 * e.pucker,
         "corner_y": -0.600 + 0.055 * e.smile,
-        "corner_z": 0.690 - 0.02 * e.smile + 0.05 * e.pucker,
+        "corner_z": 0.665 - 0.02 * e.smile + 0.05 * e.pucker,
         "brow": e.brow,
         "gaze_x": 0.05 * e.gaze_x,
         "gaze_y": 0.05 * e.gaze_y,
@@ -390,9 +391,9 @@ def backdrop(background: Background, size: int) -> NDArray[np.float64]:
     shade = 1.15 - 0.5 * y + 0.25 * (x - 0.5) * rng.uniform(-1, 1)
     canvas = (np.array(background.colour, np.float32) * shade[..., None]).astype(np.float32)
     blur = BACKGROUNDS[background.kind](canvas, np.array(background.accent, np.float32), rng)
-    canvas = cv2.GaussianBlur(canvas, (0, 0), blur * size).astype(np.float32)
+    canvas = cv2.GaussianBlur(canvas, (0, 0), blur * size)
     corner = 1 - 0.5 * ((x - 0.5) ** 2 + (y - 0.5) ** 2)
-    done = (canvas * corner[..., None]).astype(np.float64)
+    done: NDArray[np.float64] = np.asarray(canvas * corner[..., None], np.float64)
     done.flags.writeable = False
     return done
 
@@ -433,8 +434,7 @@ def _shelves(canvas: _Canvas, accent: _Canvas, rng: np.random.Generator) -> floa
         while left < 1.0:
             wide, high = rng.uniform(0.018, 0.05), rng.uniform(0.12, 0.19)
             if rng.random() < 0.9:
-                cover = accent * rng.uniform(0.3, 1.3) if rng.random() < 0.4 else np.array(_dye(rng))
-                _box(canvas, left, row - high, wide, high, cover)
+                _box(canvas, left, row - high, wide, high, _dye(rng) if rng.random() < 0.6 else accent * rng.uniform(0.3, 1.3))
             left += wide + 0.003
         _box(canvas, -0.1, row, 1.2, 0.022, wood)
         row += 0.24
@@ -462,7 +462,7 @@ def _garden(canvas: _Canvas, accent: _Canvas, rng: np.random.Generator) -> float
     canvas[:] = np.array([0.16, 0.24, 0.09], np.float32)
     for _ in range(160):
         at = rng.uniform(-0.1, 1.1, 2)
-        leaf = np.array([0.12, 0.22, 0.05]) * rng.uniform(0.3, 2.2) + np.array([0.1, 0.05, 0.0]) * rng.random()
+        leaf: NDArray[Any] = np.array([0.12, 0.22, 0.05]) * rng.uniform(0.3, 2.2) + np.array([0.1, 0.05, 0.0]) * rng.random()
         if at[1] < 0.45 and rng.random() < 0.35:
             leaf = np.array([0.75, 0.9, 1.0])
         if rng.random() < 0.06:
@@ -486,7 +486,7 @@ def _evening(canvas: _Canvas, accent: _Canvas, rng: np.random.Generator) -> floa
     return 0.007
 
 
-def _box(canvas: _Canvas, left: float, top: float, wide: float, high: float, colour: NDArray[Any]) -> None:
+def _box(canvas: _Canvas, left: float, top: float, wide: float, high: float, colour: NDArray[Any] | Colour) -> None:
     size = len(canvas)
     x0, x1 = (max(round(side * size), 0) for side in (left, left + wide))
     y0, y1 = (max(round(side * size), 0) for side in (top, top + high))
@@ -640,7 +640,7 @@ def _lip_region(d: float, x: float, y: float, z: float, s: Any) -> float:
     )  # fmt: skip
     upper = _join(
         upper,
-        _rod(side, y, z, half * 0.5, -0.56 + 0.012 * smile, 0.812 + forward, half, corner, s.corner_z, 0.04 * full, 0.014),
+        _rod(side, y, z, half * 0.5, -0.56 + 0.012 * smile, 0.812 + forward, half, corner, s.corner_z, 0.04 * full, 0.022),
         0.04,
     )
     lower = _rod(
@@ -650,7 +650,7 @@ def _lip_region(d: float, x: float, y: float, z: float, s: Any) -> float:
     beside = -0.630 - open_ * 0.93 + 0.015 * smile  # the lower lip's end stays at the corner of the mouth
     lower = _join(
         lower,
-        _rod(side, y, z, half * 0.5, beside, 0.81 + forward, half, corner, s.corner_z, 0.046 * full, 0.014),
+        _rod(side, y, z, half * 0.5, beside, 0.81 + forward, half, corner, s.corner_z, 0.046 * full, 0.022),
         0.04,
     )
     bent = y + 0.602 + open_ * 0.5 - 0.06 * smile * (side / half) ** 2
@@ -688,8 +688,8 @@ def _hair_shape(x: float, y: float, z: float, near: float, s: Any) -> float:
         cap -= strands
         hang -= strands
     # The hairline: over the forehead, down before the ear, down to the nape.
-    slant = s.hair_parting * (1.4 * x - 0.4 + 1.0 * x * x)
-    front = s.hair_front + slant - 0.10 * x * x + 0.05 * (_noise(x * 22, 1.0, s.texture) - 0.5)
+    front = s.hair_front + s.hair_slant * (1.4 * x - 0.4) - s.hair_arch * x * x
+    front += 0.035 * (_noise(x * 26, 1.0, s.texture) - 0.5)
     forward, behind = _step(-0.12, 0.42, z), _step(-0.18, -0.55, z)
     line = s.hair_side + (front - s.hair_side) * forward
     line += (s.hair_nape - line) * behind
@@ -931,7 +931,7 @@ def _cloth_surface(x: float, y: float, z: float, s: Any) -> _Surface:
 # The compiled part: light and camera --------------------------------------------------------------------------------------
 
 _FAR = 10.0
-_SURFACE = 0.0015
+_SURFACE = 0.003
 
 
 @_compiled
@@ -942,7 +942,7 @@ def _march(px: float, py: float, pz: float, dx: float, dy: float, dz: float, t: 
         d = _distance(px + dx * t, py + dy * t, pz + dz * t, s) - spread * t
         if d < _SURFACE:
             return t
-        t += d * 0.85
+        t += d * 0.95
         if t > _FAR:
             return _FAR
     return t if spread > 0.0 or d < 0.02 else _FAR  # a ray along a surface runs out of steps
@@ -951,14 +951,14 @@ def _march(px: float, py: float, pz: float, dx: float, dy: float, dz: float, t: 
 @_compiled
 def _shadow(x: float, y: float, z: float, s: Any) -> float:
     lit, t = 1.0, 0.04
-    for _ in range(10):
+    for _ in range(9):
         d = _distance(x + s.light_x * t, y + s.light_y * t, z + s.light_z * t, s)
         lit = min(lit, 0.5 + 0.5 * d / (0.11 * t))
         if lit <= 0.0:
             return 0.0
-        t += min(max(d, 0.05), 0.30)
-        if t > 1.9:
+        if d > 0.4 or t > 1.8:  # off into the open
             break
+        t += max(d, 0.05)
     return lit * lit * (3 - 2 * lit)
 
 
@@ -1095,7 +1095,7 @@ def _sample(
 
 @_compiled
 def _render(out: NDArray[np.float64], behind: NDArray[np.float64], s: Any) -> None:
-    """Fills `out` with linear RGB. Tiles start where a cone around them comes near a surface; edges get four rays."""
+    """Fills `out` with linear RGB. The pixels of a tile start where a cone around it first comes near a surface."""
     size = out.shape[0]
     pixel = 2.0 / size
     depth = np.full((size, size), _FAR)
@@ -1113,21 +1113,35 @@ def _render(out: NDArray[np.float64], behind: NDArray[np.float64], s: Any) -> No
                         u, v = (i + 0.5) * pixel - 1, 1 - (j + 0.5) * pixel
                         r, g, b, depth[j, i], what[j, i] = _sample(u, v, start - 0.02, width, r, g, b, s)
                     out[j, i, 0], out[j, i, 1], out[j, i, 2] = r, g, b
+    _soften(out, depth, what, s)
+
+
+@_compiled
+def _soften(out: NDArray[np.float64], depth: NDArray[np.float64], what: NDArray[np.int8], s: Any) -> None:
+    """Smooths edges: four rays through an edge's pixel say how much of each neighbour's surface it shows."""
+    size = out.shape[0]
+    pixel = 2.0 / size
+    sharp = out.copy()
     for j in range(1, size - 1):
         for i in range(1, size - 1):
             edge = False
             nearest = depth[j, i]
             for m, n in ((j - 1, i), (j + 1, i), (j, i - 1), (j, i + 1)):
                 nearest = min(nearest, depth[m, n])
-                edge |= what[m, n] != what[j, i] or abs(depth[m, n] - depth[j, i]) > 0.15
-            if edge:
-                u, v = (i + 0.5) * pixel - 1, 1 - (j + 0.5) * pixel
+                edge |= what[m, n] != what[j, i] or abs(depth[m, n] - depth[j, i]) > 0.12
+            if not edge:
+                continue
+            out[j, i] = 0.0
+            for du, dv in ((-0.125, -0.375), (0.375, -0.125), (0.125, 0.375), (-0.375, 0.125)):
+                dx, dy, dz = _ray((i + 0.5 + du) * pixel - 1, 1 - (j + 0.5 + dv) * pixel, s)
+                t = _march(s.eye_x, s.eye_y, s.eye_z, dx, dy, dz, nearest - 0.15, 0.0, s)
+                seen = _NOTHING
+                if t < _FAR:
+                    seen = _nearest(s.eye_x + dx * t, s.eye_y + dy * t, s.eye_z + dz * t, s)[1]
+                like_y, like_x, least = j, i, 9.0
+                for m, n in ((j, i), (j - 1, i), (j + 1, i), (j, i - 1), (j, i + 1)):
+                    unlike = abs(depth[m, n] - t) + (0.0 if what[m, n] == seen else 1.0)
+                    if unlike < least:
+                        like_y, like_x, least = m, n, unlike
                 for k in range(3):
-                    du, dv = (k - 1) * 0.30 * pixel, (0.34 if k == 1 else -0.17) * pixel
-                    start = nearest - 0.3
-                    r, g, b, _, _ = _sample(u + du, v + dv, start, width, behind[j, i, 0], behind[j, i, 1], behind[j, i, 2], s)
-                    out[j, i, 0] += r
-                    out[j, i, 1] += g
-                    out[j, i, 2] += b
-                for k in range(3):
-                    out[j, i, k] *= 0.25
+                    out[j, i, k] += 0.25 * sharp[like_y, like_x, k]
