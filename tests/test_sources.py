@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import pytest
@@ -356,7 +356,7 @@ def fake_of(original: str) -> dict[str, str]:
     return {"label": "FAKE", "split": "train", "original": f"{original * 10}.mp4"}
 
 
-def part(root: Path, folder: str, metadata: dict[str, object] | None, clips: str) -> dict[str, str | bytes]:
+def part(root: Path, folder: str, metadata: Mapping[str, object] | None, clips: str) -> dict[str, str | bytes]:
     """Clips named by one letter each: `aaaaaaaaaa.mp4`."""
     files: dict[str, str | bytes] = {f"{folder}/{letter * 10}.mp4": letter for letter in clips}
     if metadata is not None:
@@ -366,9 +366,8 @@ def part(root: Path, folder: str, metadata: dict[str, object] | None, clips: str
 
 def test_dfdc_parts(tmp_path: Path) -> None:
     root = tmp_path / "raw"
-    files = part(
-        root, "dfdc_train_part_0", {"a": REAL, "b": fake_of("a"), "c": fake_of("z"), "d": REAL, "e": fake_of("d")}, "abcex"
-    )
+    zero = {"a": REAL, "b": fake_of("a"), "c": fake_of("z"), "d": REAL, "e": fake_of("d"), "y": fake_of("b")}
+    files = part(root, "dfdc_train_part_0", zero, "abcexy")
     files |= part(
         root, "train/dfdc_train_part_01", {"f": {**REAL, "original": None}, "g": fake_of("a"), "h": fake_of("c")}, "fgh"
     )
@@ -388,6 +387,7 @@ def test_dfdc_parts(tmp_path: Path) -> None:
         "i": "the metadata of dfdc_train_part_2/ don't name it, or are not there",
         "j": "the corpus publishes no label for it",
         "x": "the metadata of dfdc_train_part_0/ don't name it, or are not there",
+        "y": "its original bbbbbbbbbb.mp4 is not a real clip",
     }
     assert "dfdc_train_part_0/dddddddddd.mp4" in corpus.missing
     assert "the labels of dfdc_train_part_2/" in corpus.missing
@@ -418,10 +418,11 @@ def test_dfdc_real_metadata(tmp_path: Path) -> None:
 
 def test_dfdc_sample_finds_its_originals_in_the_parts(tmp_path: Path) -> None:
     root = tmp_path / "raw"
-    files = part(root, "dfdc_train_part_0", {"a": REAL, "b": fake_of("a")}, "a")
+    files = part(root, "dfdc_train_part_0", {"a": REAL, "b": fake_of("a"), "c": fake_of("a")}, "ac")
     files |= part(root, "train_sample_videos", {"a": {**REAL, "original": None}, "b": fake_of("a")}, "ab")
     rows = by_path(CHALLENGE("dfdc", root, on_disk(root, files)))
-    assert rows["train_sample_videos/bbbbbbbbbb.mp4"].parents == (rows["dfdc_train_part_0/aaaaaaaaaa.mp4"].sample_id,)
+    real = rows["dfdc_train_part_0/aaaaaaaaaa.mp4"].sample_id
+    assert rows["dfdc_train_part_0/cccccccccc.mp4"].parents == rows["train_sample_videos/bbbbbbbbbb.mp4"].parents == (real,)
     assert rows["train_sample_videos/aaaaaaaaaa.mp4"].reason == "the same clip as dfdc_train_part_0/aaaaaaaaaa.mp4"
 
 
@@ -535,13 +536,15 @@ def test_metadata_must_be_those_in_the_inventory(tmp_path: Path) -> None:
         CELEB("celeb", tmp_path / "raw", inventory)
 
 
-PIECES = st.sampled_from(
-    ["original_sequences", "youtube", "actors", "manipulated_sequences", "Deepfakes", "DeepFakeDetection", "raw", "c0", "c23"]
-    + ["masks", "videos", "original", "000.mp4", "000_003.mp4", "01__a.mp4", "Celeb-real", "YouTube-real", "Celeb-synthesis"]
-    + ["id0_0000.mp4", "id0_id1_0000.mp4", "00000.mp4", "train", "dfdc_train_part_0", "train_sample_videos", "test"]
-    + ["bbbbbbbbbb.mp4", "anna", "x.wav", "é.png", "README.md", "a.truth.json"]
+FOLDERS = ["original_sequences", "youtube", "actors", "manipulated_sequences", "Deepfakes", "DeepFakeDetection", "original"]
+FOLDERS += ["raw", "c0", "c23", "masks", "videos", "train", "dfdc_train_part_0", "train_sample_videos", "test", "anna"]
+FOLDERS += ["Celeb-real", "YouTube-real", "Celeb-synthesis"]
+FILES = ["000.mp4", "000_003.mp4", "01__a.mp4", "id0_0000.mp4", "id0_id1_0000.mp4", "00000.mp4", "bbbbbbbbbb.mp4"]
+FILES += ["x.wav", "é.png", "README.md", "a.truth.json"]
+NAMES = st.one_of(
+    st.sampled_from(FOLDERS + FILES),
+    st.text(st.characters(categories=["L", "N", "P"], exclude_characters="/\\"), min_size=1, max_size=8),
 )
-NAMES = st.one_of(PIECES, st.text(st.characters(categories=["L", "N", "P"], exclude_characters="/\\"), min_size=1, max_size=8))
 
 
 @pytest.mark.parametrize("kind", ["demo", "ffpp", "celeb_df", "dfdc"])
