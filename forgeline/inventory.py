@@ -181,9 +181,7 @@ def _hash(path: str, real: Path) -> _Seen:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
             after = os.fstat(file.fileno())
     except OSError as error:
-        raise SourceError(
-            real, f"can't be read ({error.strerror})", "give read access to it, or check the disk"
-        ) from error
+        raise SourceError(real, f"can't be read ({error.strerror})", "give read access to it, or check the disk") from error
     if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
         raise SourceError(real, "it changed while it was read", f"leave the corpus alone and {_RESCAN}")
     return _Seen(File(path, after.st_size, sha256), after.st_mtime_ns)

@@ -192,9 +192,7 @@ def require_use(name: str, terms: Terms | Joined, use: Use, today: date) -> None
     _require_in_force(name, terms, today)
     if use not in terms.permitted_use:
         permitted = ", ".join(terms.permitted_use) or "nothing"
-        raise TermsError(
-            f"sources.{name}.terms", f"{use} is not permitted ({permitted} is)", "leave this corpus out of it"
-        )
+        raise TermsError(f"sources.{name}.terms", f"{use} is not permitted ({permitted} is)", "leave this corpus out of it")
 
 
 def _require_in_force(name: str, terms: Terms | Joined, today: date) -> None:
