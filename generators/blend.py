@@ -20,6 +20,14 @@ FAR = 50.0
 """Levels by which a difference of colour has to be unusual for it to count little."""
 
 
+def colours_at(picture: Picture, mesh: Floats) -> Floats:
+    """Mean colours (468, 3) of a face's picture around the points of its mesh."""
+    scale = 64 / max(picture.shape)
+    small = cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    at = np.clip((mesh[:, :2] * scale).astype(int), 0, np.array(small.shape[1::-1]) - 1)
+    return np.asarray(small[at[:, 1], at[:, 0]], np.float32)
+
+
 def match_colours(picture: Picture, own: Floats, wanted: Floats) -> Picture:
     """The picture with each channel's curve bent so that the colour `own` (3,) becomes `wanted` (3,), both in 0 … 255.
 

@@ -14,14 +14,15 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from forgeline.clip import Clip, Made, Mask, Picture, Track
+from forgeline.clip import Clip, Made, Mask, Picture
 from forgeline.errors import MediaError
 from forgeline.mesh import LEFT_BROW, LEFT_EYE, LIPS_INNER, OVAL, RIGHT_BROW, RIGHT_EYE, TRIANGLES
 from forgeline.sample import Role
 from forgeline.section import Section
-from generators.blend import match_colours, membrane, mix, multiband, poisson, poisson_bend, shrink
+from generators.blend import colours_at, match_colours, membrane, mix, multiband, poisson, poisson_bend, shrink
 from generators.plugin import Casting, Stream, face_of, spans
-from generators.warp import face_box, spread
+from generators.pose import facing, steady, workable
+from generators.warp import CLOSED, face_box, spread
 
 Floats = NDArray[np.float32]
 Blend = Literal["poisson", "multiband"]
@@ -60,18 +61,6 @@ class BlendSwap(Section):
         return lay_face(target, source, int(ranking[0]), self.blend, self.max_yaw)
 
 
-def yaw(mesh: Floats) -> Floats:
-    """Degrees that each head of (…, 468, 3) is turned to the side, 0 facing the camera."""
-    across, down = mesh[..., 263, :] - mesh[..., 33, :], mesh[..., 152, :] - mesh[..., 10, :]
-    normal = np.cross(across, down)
-    return np.asarray(np.degrees(np.arctan2(normal[..., 0], normal[..., 2])), np.float32)
-
-
-def workable(track: Track, max_yaw: float) -> NDArray[np.bool_]:
-    """(frames,) whether the face is seen and turned by at most `max_yaw` degrees."""
-    return track.seen & (np.abs(np.nan_to_num(yaw(track.mesh), nan=np.inf)) <= max_yaw)
-
-
 def fitting_frames(source: Clip, target: Clip, max_yaw: float) -> NDArray[np.intp]:
     """The source's workable frames, the one first whose face is most like the target's in pose and expression.
 
@@ -79,7 +68,7 @@ def fitting_frames(source: Clip, target: Clip, max_yaw: float) -> NDArray[np.int
     source has no such frame.
     """
     track = face_of(source)
-    frames = np.flatnonzero(workable(track, max_yaw))
+    frames = np.flatnonzero(facing(track, max_yaw))
     if not len(frames):
         raise MediaError(source.name, f"is never turned less than {max_yaw:g} degrees to the side", "leave it out as a source")
     goal = np.median([_upright(mesh) for mesh in face_of(target).mesh[face_of(target).seen]], axis=0)
@@ -98,10 +87,7 @@ def _upright(mesh: Floats) -> Floats:
 
 def lay_face(target: Clip, source: Clip, frame: int, blend: Blend, max_yaw: float) -> Made:
     """The face in the source's `frame` laid on the target's. Raises MediaError when half of the target can't take it."""
-    changed = workable(face_of(target), max_yaw)
-    if changed.mean() < 0.5:
-        what = f"shows a face turned less than {max_yaw:g} degrees in only {changed.sum()} of {target.frames} frames"
-        raise MediaError(target.name, what, "leave it out as a target, or allow a larger max_yaw")
+    changed = workable(target, max_yaw)
     face = _cut_out(next(islice(source.pictures(), frame, None)), face_of(source).mesh[frame])
     return Made(
         media_type=target.media_type,
@@ -126,27 +112,12 @@ def _pictures(target: Clip, face: "Face", changed: NDArray[np.bool_], blend: Ble
         yield picture, mask
 
 
-def steady(track: Track, frame: int) -> Floats:
-    """The mesh of a frame in which the face is seen, smoothed a little over its neighbours: the net's points tremble."""
-    near = [i for i in (frame - 1, frame + 1) if 0 <= i < len(track.seen) and track.seen[i]]
-    return np.asarray((2 * track.mesh[frame] + sum(track.mesh[i] for i in near)) / (2 + len(near)), np.float32)
-
-
 def _near(points: NDArray[np.int32], edges: int) -> NDArray[np.bool_]:
     """(468,) which points of the mesh are at most so many edges from some of `points`."""
     near = np.isin(np.arange(468), points)
     for _ in range(edges):
         near[TRIANGLES[near[TRIANGLES].any(1)]] = True
     return near
-
-
-def _strip(ring: NDArray[np.int32]) -> NDArray[np.int32]:
-    """Triangles that close the hole inside a ring of the mesh, from corner to corner."""
-    left, right = ring, np.roll(ring[::-1], 1)
-    half = len(ring) // 2
-    upper = [(left[i], left[i + 1], right[i]) for i in range(half)]
-    lower = [(left[i + 1], right[i], right[i + 1]) for i in range(half)]
-    return np.array([t for t in upper + lower if len(set(t)) == 3], np.int32)
 
 
 INSIDE = (2 - _near(OVAL, 0) - _near(OVAL, 1).astype(np.float32)) / 2
@@ -156,8 +127,6 @@ HAIR = _near(OVAL, 1) | (_near(OVAL, 2) & ~_BROWS_AND_EYES)
 """(468,) where hair may hang into the face and is left as it is; brows are hair that belongs there."""
 STRAND = HAIR | (_near(OVAL, 3) & ~_BROWS_AND_EYES)
 """(468,) where a source's hair is painted over: further inside, because here nothing but a strand would be lost."""
-CLOSED = np.concatenate([TRIANGLES, *(_strip(ring) for ring in (RIGHT_EYE, LEFT_EYE, LIPS_INNER))])
-"""The mesh without holes, so that the warp is defined where a soft edge reaches into one."""
 
 
 @dataclass(frozen=True)
@@ -174,7 +143,7 @@ def _cut_out(picture: Picture, mesh: Floats) -> Face:
     box = x0, y0, x1, y1 = face_box(mesh, picture.shape, margin=0.1)
     part = picture[y0:y1, x0:x1]
     local = mesh - np.array([x0, y0, 0], np.float32)
-    skin = _colours(part, local)[SKIN]
+    skin = colours_at(part, local)[SKIN]
     (hair,), covered = spread(mesh, STRAND[:, None].astype(np.float32), CLOSED, box)
     reach = 1 + 2 * round(0.02 * max(part.shape))
     likeness = np.asarray(cv2.erode(_likeness(part, skin), np.ones((reach, reach), np.uint8)), np.float32)
@@ -186,14 +155,6 @@ def _cut_out(picture: Picture, mesh: Floats) -> Face:
         np.asarray(cv2.blur(wrong, (reach, reach)) * 255).astype(np.uint8),
     )
     return Face(painted, local, np.median(skin, axis=0))
-
-
-def _colours(picture: Picture, mesh: Floats) -> Floats:
-    """Mean colours (468, 3) of a face's picture around the points of its mesh."""
-    scale = 64 / max(picture.shape)
-    small = cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-    at = np.clip((mesh[:, :2] * scale).astype(int), 0, np.array(small.shape[1::-1]) - 1)
-    return np.asarray(small[at[:, 1], at[:, 0]], np.float32)
 
 
 def _likeness(colours: NDArray[np.uint8] | Floats, skin: Floats) -> Floats:
@@ -221,7 +182,7 @@ class Seam:
         """Change `picture` and set `mask`, both in place."""
         box = x0, y0, x1, y1 = face_box(mesh, picture.shape)
         under, face = picture[y0:y1, x0:x1], self._face
-        skin = self._slowly("skin", _colours(under, mesh - np.array([x0, y0, 0], np.float32))[SKIN])
+        skin = self._slowly("skin", colours_at(under, mesh - np.array([x0, y0, 0], np.float32))[SKIN])
         bare = self._slowly("bare", _likeness(shrink(under), skin))
         values = np.concatenate([face.mesh[:, :2], INSIDE[:, None], HAIR[:, None]], 1)
         (map_x, map_y, inside, hair), covered = spread(mesh, values, CLOSED, box)

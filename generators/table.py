@@ -1,12 +1,16 @@
 """The generators there are: one line each. The name is also that of its section in `params.yaml`."""
 
 from forgeline.section import Section
+from generators.attributes import Attributes
 from generators.blend_swap import BlendSwap
 from generators.control import Control
+from generators.lip_sync import LipSync
 from generators.self_swap import SelfSwap
 
 GENERATORS: dict[str, type[Section]] = {
     "control": Control,
     "blend_swap": BlendSwap,
     "self_swap": SelfSwap,
+    "lip_sync": LipSync,
+    "attributes": Attributes,
 }

@@ -2,16 +2,45 @@
 
 from collections.abc import Callable
 from functools import cache
+from itertools import pairwise
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from forgeline.clip import Mask, Picture
+from forgeline.mesh import LEFT_EYE, LIPS_INNER, OVAL, RIGHT_EYE, TRIANGLES
+
+Floats = NDArray[np.float32]
 Box = tuple[int, int, int, int]
 """x0, y0, x1, y1 in pixels; x1 and y1 are outside."""
 
 
-def face_box(mesh: NDArray[np.float32], size: tuple[int, ...], margin: float = 0.0) -> Box:
+def _strip(left: NDArray[np.int32], right: NDArray[np.int32]) -> NDArray[np.int32]:
+    """Triangles (m, 3) between two rows of points of equal length; a point that is in both rows ends the strip."""
+    pairs = list(zip(left, right, strict=True))
+    corners = [t for (a, b), (c, d) in pairwise(pairs) for t in ((a, c, b), (c, d, b)) if len(set(t)) == 3]
+    return np.array(corners, np.int32)
+
+
+def _hole(ring: NDArray[np.int32]) -> NDArray[np.int32]:
+    """Triangles that close a ring of the mesh whose first and middle points are its corners."""
+    half = len(ring) // 2
+    return _strip(ring[: half + 1], np.roll(ring[::-1], 1)[: half + 1])
+
+
+MOUTH = _hole(LIPS_INNER)
+CLOSED = np.concatenate([TRIANGLES, MOUTH, _hole(RIGHT_EYE), _hole(LEFT_EYE)])
+"""The face without holes, so that a warp is defined where a soft edge reaches into one."""
+_SKIRT = np.arange(468, 468 + len(OVAL), dtype=np.int32)
+_SKIRTED = np.concatenate([CLOSED, _strip(np.append(OVAL, OVAL[0]), np.append(_SKIRT, _SKIRT[0]))])
+STILL = 0.15
+_SKIRT_SIZE = 1.4
+"""How far around a face, in its sizes, the picture gives way when the face's outline moves."""
+
+
+def face_box(mesh: Floats, size: tuple[int, ...], margin: float = 0.0) -> Box:
     """The part of a picture (height, width, …) that holds a mesh (n, 2 or 3), wider by `margin` of its size on every side."""
     height, width = size[:2]
     low, high = mesh[:, :2].min(0), mesh[:, :2].max(0)
@@ -21,9 +50,7 @@ def face_box(mesh: NDArray[np.float32], size: tuple[int, ...], margin: float = 0
     return int(x0), int(y0), int(x1), int(y1)
 
 
-def spread(
-    mesh: NDArray[np.float32], values: NDArray[np.float32], triangles: NDArray[np.int32], box: Box
-) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+def spread(mesh: Floats, values: Floats, triangles: NDArray[np.int32], box: Box) -> tuple[Floats, NDArray[np.uint8]]:
     """Values at the points of a mesh, interpolated linearly inside each triangle; where triangles overlap the nearest wins.
 
     `mesh` (n, 3): x, y in pixels (whole numbers are pixel centres), z smaller is nearer. `values` (n, k). Returns
@@ -36,6 +63,27 @@ def spread(
     points = np.ascontiguousarray(mesh, np.float32) - np.array([x0, y0, 0], np.float32)
     _compiled()(points, np.ascontiguousarray(values, np.float32), triangles, planes, depth)
     return planes, np.isfinite(depth).astype(np.uint8)
+
+
+def move(picture: Picture, mask: Mask, mesh: Floats, moved: Floats) -> None:
+    """Bend `picture` in place so that what lies under `mesh` (468, 3) comes to lie under `moved`, and set `mask` where it did.
+
+    Around the face the picture gives way smoothly; whatever would move by less than STILL pixels stays as it is.
+    """
+    middle = mesh.mean(0)
+    skirt = middle + (mesh[OVAL] - middle) * _SKIRT_SIZE
+    before, after = np.concatenate([mesh, skirt]), np.concatenate([moved, skirt])
+    active = _SKIRTED[(np.hypot(*(after - before)[:, :2].T)[_SKIRTED] > 0.02).any(1)]
+    if not len(active):
+        return
+    box = x0, y0, x1, y1 = face_box(after[np.unique(active)], picture.shape)
+    (map_x, map_y), covered = spread(after, before[:, :2], active, box)
+    y, x = np.mgrid[y0:y1, x0:x1].astype(np.float32)
+    bent = covered * (np.hypot(map_x - x, map_y - y) > STILL)
+    bent = np.asarray(cv2.morphologyEx(bent, cv2.MORPH_CLOSE, np.ones((5, 5), np.uint8))) * covered
+    laid = cv2.remap(picture, map_x, map_y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+    np.copyto(picture[y0:y1, x0:x1], laid, where=bent[..., None] > 0)
+    np.maximum(mask[y0:y1, x0:x1], bent * 255, out=mask[y0:y1, x0:x1], casting="unsafe")
 
 
 @cache

@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from fractions import Fraction
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +25,15 @@ from scipy.sparse.linalg import spsolve
 from forgeline.clip import Clip, Made, Picture, Sound, Track
 from forgeline.errors import MediaError
 from forgeline.mesh import LEFT_BROW, LEFT_EYE, LIPS_INNER, LIPS_OUTER, OVAL, RIGHT_BROW, RIGHT_EYE, TRIANGLES
+from generators.attributes import Attributes, edited
 from generators.blend import match_colours, membrane, mix, multiband
-from generators.blend_swap import CLOSED, BlendSwap, fitting_frames, yaw
+from generators.blend_swap import BlendSwap, fitting_frames
+from generators.lip_sync import LipSync, follow, speak
 from generators.plugin import Generator, spans
+from generators.pose import axes, yaw
 from generators.self_swap import SelfSwap
 from generators.table import GENERATORS
-from generators.warp import spread
+from generators.warp import CLOSED, spread
 
 SHARED = Path(__file__).parents[2] / "shared"
 WIDTH, HEIGHT, FRAMES, UNSEEN = 176, 192, 10, 4
@@ -115,7 +118,7 @@ class Passes:
 @cache
 def _drawn(person: int, turns: tuple[float, ...]) -> tuple[Track, tuple[Picture, ...], Sound]:
     rng = np.random.default_rng(1000 + person)
-    openings = 0.06 * np.square(np.sin(np.arange(len(turns)) * 0.9 + person))
+    openings = 0.06 * np.square(np.sin(np.arange(len(turns)) * 0.4 + person))
     steps = np.arange(len(turns))
     meshes = np.stack(
         [pose(o, t, 88 + 4 * np.sin(i / 4), 100, 96 + 4 * person) for i, (o, t) in enumerate(zip(openings, turns, strict=True))]
@@ -435,3 +438,95 @@ def test_the_twin_is_the_same_person_at_a_drawn_moment() -> None:
         change = np.abs(picture.astype(int) - next(target.pictures())).mean(axis=2)
         assert 0 < change.mean() < 1
         assert np.percentile(change, 99) < 20
+
+
+# ----------------------------------------------------------------------------------------------- lip_sync
+
+
+def test_the_mouth_opens_with_the_speech() -> None:
+    speaker = drawn(2, (0,) * 40)
+    sound = speaker.sound()
+    assert speaker.track is not None
+    assert sound is not None
+    openness, brightness = follow(sound, 40, float(FPS))
+    gap = speaker.track.mesh[:, 14, 1] - speaker.track.mesh[:, 13, 1]
+    seen = speaker.track.seen
+    assert np.corrcoef(openness[seen], gap[seen])[0, 1] > 0.8
+    assert openness.min() >= 0
+    assert openness.max() <= 1
+    assert brightness.min() >= 0
+    assert brightness.max() <= 1
+    longer, _ = follow(sound, 60, float(FPS))
+    assert not longer[43:].any(), "where the sound has ended the mouth is shut"
+    silence, _ = follow(Sound(np.zeros(16000, np.float32), 16000), 25, 25.0)
+    assert not silence.any()
+
+
+@pytest.mark.parametrize("opening", [0.0, 0.1, 0.25])
+def test_lips_part_as_far_as_asked(opening: float) -> None:
+    mesh = pose(0.03, 10, 88, 100, 96)
+    moved = speak(mesh, opening, 1.0)
+    _, down, size = axes(mesh)
+    assert (moved[14] - moved[13])[:2] @ down / size == pytest.approx(opening, abs=0.01)
+    high = mesh[:, 1] < mesh[1, 1]
+    assert np.array_equal(moved[high], mesh[high])
+
+
+def test_a_mouth_that_was_shut_is_dark_inside_when_it_opens() -> None:
+    target = drawn(1)
+    assert target.track is not None
+    shut = replace(target, track=replace(target.track, mesh=np.stack([pose(0.0, 0, 88, 100, 100)] * FRAMES)))
+    picture = draw(pose(0.0, 0, 88, 100, 100), 1, np.random.default_rng(0))
+    shut = replace(shut, pictures=lambda: iter([picture] * FRAMES))
+    speaker = drawn(2)
+    sound = speaker.sound()
+    assert sound is not None
+    openness, _ = follow(sound, FRAMES, float(FPS))
+    loudest = int(np.where(target.track.seen, openness, 0).argmax())
+    laid, mask = list(LipSync()([shut, speaker], np.random.default_rng(0)).pictures)[loudest]
+    assert mask is not None
+    mesh = speak(pose(0.0, 0, 88, 100, 100), 0.16 * float(openness[loudest]), 1)
+    x, y = (0.2 * mesh[13] + 0.8 * mesh[14])[:2].round().astype(int)
+    assert mask[y, x] == 255
+    assert laid[y, x].mean() < 0.6 * np.median(picture[80:120, 70:100])
+
+
+def _same(sound: Sound | None) -> Sound | None:
+    return sound
+
+
+def test_a_speaker_without_sound_is_refused() -> None:
+    for sound in (None, Sound(np.zeros(100, np.float32), 16000)):
+        with pytest.raises(MediaError, match="person 2: has no sound"):
+            LipSync()([drawn(1), replace(drawn(2), sound=partial(_same, sound))], np.random.default_rng(0))
+
+
+# --------------------------------------------------------------------------------------------- attributes
+
+
+@pytest.mark.parametrize("edit", ["smile", "jaw", "brow"])
+def test_each_edit_moves_its_own_part(edit: str) -> None:
+    mesh = pose(0.0, 0, 88, 100, 96)
+    moved = edited(mesh, **{"smile": 0.0, "jaw": 0.0, "brow": 0.0, edit: 0.1})
+    way = np.hypot(*(moved - mesh)[:, :2].T)
+    part = {"smile": [61, 291], "jaw": [172, 397], "brow": [105, 334]}[edit]
+    assert way[part].min() > 0.6 * way.max() > 1
+    for other in ({61, 291, 172, 397, 105, 334} - set(part)) if edit != "jaw" else {105, 334}:
+        assert way[other] < 0.5 * way.max()
+    assert moved[61, 1] <= mesh[61, 1] + 1e-3
+
+
+def test_outside_the_face_nothing_moves() -> None:
+    _, frames, parents = made_by("attributes")
+    track = parents[0].track
+    assert track is not None
+    for (_, mask), mesh in zip(frames, track.mesh, strict=True):
+        if mask.any():
+            y, x = np.nonzero(mask)
+            middle, half = mesh[:, :2].mean(0), np.ptp(mesh[:, :2], axis=0) / 2
+            assert np.abs((np.stack([x, y], 1) - middle) / half).max() < 1.5
+
+
+def test_edits_are_drawn_for_each_clip() -> None:
+    first = [next(Attributes()([drawn(1)], np.random.default_rng(seed)).pictures)[0] for seed in (1, 2)]
+    assert not np.array_equal(first[0], first[1])
