@@ -97,6 +97,16 @@ def test_real_faces_on_video_read_back(tmp_path: Path, name: str) -> None:
     assert again.matched(KEY, mark) > 8
 
 
+def test_one_good_picture_is_not_drowned_by_many_bad_ones() -> None:
+    """As in moving video, where the encoder keeps the mark in the key pictures alone; a plain mean fails here."""
+    mark, pictures = mark_for(256), scene(256, 40)
+    shown = [Marker(KEY, mark, STRENGTH)(pictures[0]), *pictures[1:]]
+    assert evidence(shown, mark).carries(KEY, mark)
+    plan = layout(KEY.layout, mark.bits)
+    mean = plan.soft(np.mean([plan.bins(folded(picture)) for picture in shown], 0), signs(KEY, mark.bits))
+    assert proven(decode(mean[None])[0], KEY.secret) is None
+
+
 def jpeg(picture: Picture, quality: int = 50) -> Picture:
     coded = cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
     return np.ascontiguousarray(cv2.imdecode(coded, cv2.IMREAD_COLOR)[..., ::-1])

@@ -42,7 +42,7 @@ _SYNC_GAIN = np.float32(np.sqrt(2.0))
 _TILT = -0.25  # amplitude falls with frequency a little, as the pictures' own spectrum does
 _ROUNDS = 2
 _MEDIUM = 2.9  # what `_visibility` allows in pictures of medium texture, in its own unit
-_FAINTEST, _STRONGEST = 0.85, 1.6  # of that, however smooth or textured a picture is
+_FAINTEST, _STRONGEST = 0.85, 1.8  # of that, however smooth or textured a picture is
 _FULL_SIDE = 512  # pixels
 
 
@@ -215,9 +215,9 @@ class Marker:
         if min(height, width) < TILE:
             raise PromiseError(f"{width}x{height}", f"is below {TILE} pixels", "report it: `bits_for` refuses such clips")
         luma = half_luma(grey(picture))
-        # Fewer pixels carry less: with 3 dB for each halving of the side, small pictures read back as well as large
+        # Fewer pixels carry less: with 3.5 dB for each halving of the side, small pictures read back as well as large
         # ones.
-        small = max(_FULL_SIDE / min(height, width), 1.0) ** 0.5
+        small = max(_FULL_SIDE / min(height, width), 1.0) ** 0.58
         strength = self._rms * np.float32(small) * _visibility(luma)
         spectrum = self._spectrum(luma, strength)
         pattern = np.zeros((TILE, TILE // 2 + 1), np.complex64)
