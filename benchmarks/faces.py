@@ -3,7 +3,7 @@
     python -m benchmarks.faces [VIDEO ...]
 
 Without files it draws one: 1280x720, 25 fps, 100 frames of a drawn head on a larger background. Times are CPU
-milliseconds a frame of one single-threaded process, so that a busy machine changes them little; the first pass warms up.
+milliseconds a frame of one single-threaded process, so a busy machine changes them little; the first pass warms up.
 """
 
 import sys

@@ -6,6 +6,7 @@ import weakref
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
+from itertools import combinations
 from pathlib import Path
 
 import cv2
@@ -59,6 +60,28 @@ def grid(name: str, frames: int) -> list[Picture]:
     return [picture for picture, _ in zip(open_video(GRID / f"{name}.mpg").pictures(), range(frames), strict=False)]
 
 
+def close_up(name: str) -> Picture:
+    """A person's face, 160x160."""
+    picture = grid(name, 1)[0]
+    return picture[100:260, 80:240]
+
+
+def shrunk(picture: Picture, zoom: float) -> Picture:
+    return np.asarray(cv2.resize(picture, None, fx=zoom, fy=zoom, interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def stage(size: tuple[int, int], *placed: tuple[Picture, int, int]) -> Picture:
+    """A grey picture of some width and height with pictures in it, the later ones in front."""
+    canvas = np.full((size[1], size[0], 3), 120, np.uint8)
+    for picture, left, top in placed:
+        canvas[top : top + len(picture), left : left + picture.shape[1]] = picture
+    return canvas
+
+
+def frames_seen(tracks: Sequence[Track]) -> list[list[int]]:
+    return sorted(np.flatnonzero(track.seen).tolist() for track in tracks)
+
+
 def side(face: Face) -> float:
     return float((face.box[2:] - face.box[:2]).max())
 
@@ -105,18 +128,17 @@ def test_points_agree_with_another_net(finder: FaceFinder, name: str) -> None:
 
 
 @real
-@pytest.mark.parametrize("share", [0.04, 0.05, 0.1])
-@pytest.mark.parametrize("name", ["bbaf2n", "lrwp9a"])
+@pytest.mark.parametrize(("name", "share"), [("bbaf2n", 0.04), ("lrwp9a", 0.05), ("lwbsza", 0.1), ("sbia1a", 0.08)])
 def test_small_faces(finder: FaceFinder, name: str, share: float) -> None:
     (picture,) = grid(name, 1)
     (large,) = finder.find(picture)
     zoom = share * 1920 / side(large)
-    small = cv2.resize(picture, None, fx=zoom, fy=zoom, interpolation=cv2.INTER_AREA)
-    canvas = np.full((1080, 1920, 3), 110, np.uint8)
-    canvas[501 : 501 + len(small), 1303 : 1303 + small.shape[1]] = small
-    (face,) = finder.find(canvas)
-    off = np.linalg.norm(face.mesh[:, :2] - (large.mesh[:, :2] * zoom + (1303, 501)), axis=1)
-    assert off.mean() < 0.02 * side(face)
+    small = shrunk(picture, zoom)
+    # In the middle, where tiles that did not overlap would cut it.
+    left, top = (np.array([960, 540]) - (large.box[:2] + large.box[2:]) / 2 * zoom).astype(int)
+    (face,) = finder.find(stage((1920, 1080), (small, left, top)))
+    off = np.linalg.norm(face.mesh[:, :2] - (large.mesh[:, :2] * zoom + (left, top)), axis=1)
+    assert off.mean() < 0.01 * side(face)
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -192,17 +214,53 @@ def test_two_people(finder: FaceFinder) -> None:
 
 @real
 def test_people_passing_each_other_keep_their_tracks(finder: FaceFinder) -> None:
-    here, there = grid("bbaf2n", 1)[0][80:280, 60:260], grid("sbia1a", 1)[0][80:280, 60:260]
-    pictures = []
-    for step in range(40):
-        canvas = np.full((600, 800, 3), 120, np.uint8)
-        canvas[50:250, 15 * step : 15 * step + 200] = here
-        canvas[340:540, 600 - 15 * step : 800 - 15 * step] = there
-        pictures.append(canvas)
+    here, there = close_up("bbaf2n"), close_up("sbia1a")
+    pictures = [stage((800, 600), (here, 16 * step, 50), (there, 640 - 16 * step, 340)) for step in range(40)]
     tracks = track_faces(clip_of(pictures), finder)
     assert [face_share(track) for track in tracks] == [1, 1]
     for track in tracks:
         assert np.ptp(track.points[:, 2, 1]) < 10
+
+
+@real
+def test_one_face_is_not_two_tracks(finder: FaceFinder) -> None:
+    front, behind = close_up("bbaf2n"), close_up("sbia1a")
+    pictures = [stage((800, 400), (behind, 8 * step, 100), (front, 300, 100)) for step in range(45)]
+    tracks = track_faces(clip_of(pictures), finder)
+    assert len(tracks) >= 2
+    for a, b in combinations(tracks, 2):
+        both = np.flatnonzero(a.seen & b.seen)
+        assert all(overlap(a.box[frame], b.box[frame]) < 0.5 for frame in both)
+
+
+@real
+def test_crowd(finder: FaceFinder) -> None:
+    face = close_up("swiz3n")
+    crowd = stage((600, 600), *((face, 20 + 190 * column, 20 + 190 * row) for row in range(3) for column in range(3)))
+    assert len(finder.find(crowd)) == 9
+    assert [face_share(track) for track in track_faces(clip_of([crowd] * 4), finder)] == [1] * 8
+
+
+@real
+def test_hidden_face_is_not_seen(finder: FaceFinder) -> None:
+    shown, hidden = stage((640, 480), (close_up("lbax4n"), 100, 100)), stage((640, 480))
+    (track,) = track_faces(clip_of([*[shown] * 14, *[hidden] * 5, *[shown] * 5]), finder)
+    assert frames_seen([track]) == [[*range(14), *range(19, 24)]]
+
+
+@real
+def test_face_elsewhere_is_another(finder: FaceFinder) -> None:
+    face = close_up("lbax4n")
+    here, nobody, there = stage((640, 480), (face, 60, 100)), stage((640, 480)), stage((640, 480), (face, 420, 260))
+    tracks = track_faces(clip_of([*[here] * 8, *[nobody] * 3, *[there] * 12]), finder)
+    assert frames_seen(tracks) == [list(range(8)), list(range(11, 23))]
+    assert tracks[0].seen[-1], "the one that is seen longer is the main face"
+
+
+@real
+def test_flicker_is_no_face(finder: FaceFinder) -> None:
+    shown, nobody = stage((640, 480), (close_up("lbax4n"), 100, 100)), stage((640, 480))
+    assert track_faces(clip_of([*[nobody] * 4, *[shown] * 2, *[nobody] * 4]), finder) == []
 
 
 @real
@@ -221,16 +279,17 @@ def test_lost_and_regained(finder: FaceFinder) -> None:
 @real
 def test_cut_starts_a_new_track(finder: FaceFinder) -> None:
     tracks = track_faces(clip_of([*grid("bbaf2n", 12), *grid("lrwp9a", 20)]), finder)
-    seen = sorted(np.flatnonzero(track.seen).tolist() for track in tracks)
-    assert seen == [list(range(12)), list(range(12, 32))]
+    assert frames_seen(tracks) == [list(range(12)), list(range(12, 32))]
 
 
 @real
 def test_late_face(finder: FaceFinder) -> None:
-    pictures = grid("lwbsza", 20)
-    pictures[:7] = [np.full_like(pictures[0], 90)] * 7
-    (track,) = track_faces(clip_of(pictures), finder)
-    assert np.flatnonzero(track.seen).tolist() == list(range(7, 20))
+    appears = [stage((640, 480))] * 7 + [stage((640, 480), (close_up("lwbsza"), 300, 200))] * 6
+    assert frames_seen(track_faces(clip_of(appears), finder)) == [list(range(7, 13))]
+    small = shrunk(close_up("lwbsza"), 0.4)
+    cut = [np.zeros((600, 800, 3), np.uint8)] * 3 + [stage((800, 600), (small, 300, 200))] * 5
+    assert finder.look(cut[-1], [(0, 0, 800, 600)]) == [], "too small for the detector without tiles"
+    assert frames_seen(track_faces(clip_of(cut), finder)) == [list(range(3, 8))]
 
 
 @real
