@@ -10,13 +10,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
-from forgeline.compute import Died, processes
+from forgeline.compute import Died
 from forgeline.files import prune, sha256_of, write_text
 from forgeline.manifest import from_record, to_record, write_manifest
 from forgeline.progress import progress
 from forgeline.recipe import canonical
 from forgeline.sample import Sample
 
+from flows.stage_flows import spread
 from flows.workspace import MANIFEST
 
 
@@ -54,7 +55,7 @@ def bring_up_to_date(folder: Path, jobs: Iterable[Job], work: Callable[[Job], Fi
     samples = [k.sample for k in kept.values()]
     if kept:
         print(f"{what}: {len(kept)} of {len(wanted)} are up to date", flush=True)
-    for job, result in progress(processes(work, todo), len(todo), what):
+    for job, result in progress(spread(work, todo, what), len(todo), what):
         if isinstance(result, Died):
             samples.append(replace(job.sample, reason=result.reason))
             continue
