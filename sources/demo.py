@@ -32,8 +32,9 @@ Floats = NDArray[np.float64]
 
 _SOUND_RATE = 48000
 _ENCODING = Encoding(crf=10)
-_SPREAD = np.array([0.8191725134, 0.6710436067, 0.5497004779])
-"""Steps from person to person that spread evenly over a cube, however many there are: Roberts' R3 sequence (2018)."""
+_SPREAD = np.array([math.sqrt(2), 3 / 8, math.sqrt(7)])
+"""Steps from person to person in skin tone, hair style and age: any few people in a row are spread out over each (the
+fractional parts of an irrational number's multiples are), and eight go through all eight styles."""
 _FLOOR = 3e-4  # a room is never digitally silent
 
 TEXTS = (
@@ -199,7 +200,7 @@ def _act(
     times = (np.arange(demo.frames) + 0.5) / demo.fps
     loud = _loudness(sound, demo.frames)
     jaw, smile, pucker = _mouth(times, demo.frames / demo.fps, phonemes)
-    jaw = jaw * (0.2 + 0.8 * loud)
+    jaw = loud * (0.7 * jaw + 0.3 * np.minimum(jaw / 0.12, 1))  # loud sounds open the mouth, but lips that close stay closed
     mood = rng.uniform(-0.05, 0.35)
     calm = _smooth(loud, 4)
     stress = _smooth(np.clip(loud - calm, 0, 1), 2)
@@ -262,7 +263,8 @@ def _sway(times: Floats, most: float, rng: np.random.Generator) -> Floats:
         share * np.sin(2 * math.pi * (hertz * rng.uniform(0.8, 1.2) * times + rng.uniform()))
         for share, hertz in ((0.55, 0.23), (0.30, 0.47), (0.15, 0.9))
     ]
-    return most * np.sum(waves, axis=0)
+    sway: Floats = most * np.sum(waves, axis=0)
+    return sway
 
 
 def _blinks(times: Floats, rng: np.random.Generator) -> Floats:

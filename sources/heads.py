@@ -348,7 +348,7 @@ def _numbers(who: Person, expression: Expression, pose: Pose, where: Scene) -> A
         "lids_left": 0.062 * who.eye_size * (1 - e.blink_left) - 0.012 * max(e.smile, 0.0),
         "blink_right": e.blink_right,
         "blink_left": e.blink_left,
-        "open": 0.23 * e.jaw,
+        "open": 0.26 * e.jaw,
         "smile": e.smile,
         "pucker": e.pucker,
         "mouth_half": 0.235 + 0.05 * e.smile - 0.09 * e.pucker,
@@ -827,8 +827,8 @@ def _skin_surface(x: float, y: float, z: float, s: Any) -> _Surface:
 
     # Beard: roots as stubble, dense as hair.
     if s.beard > 0.0:
-        line = -0.44 - 0.12 * _bell(side - 0.34, 0.16) + 0.75 * _step(0.40, 0.12, z)
-        grown = _step(line + 0.06, line - 0.10, y) * (1 - lip) * _step(-0.16, 0.06, z)
+        line = -0.44 - 0.12 * _bell(side - 0.34, 0.16) + 0.75 * _step(0.42, 0.04, z)
+        grown = _step(line + 0.06, line - 0.10, y) * (1 - lip) * _step(-0.16, 0.06, z) * _step(-1.25, -1.08, y)
         grown *= 1 - _bell(x, 0.13) * _bell(y + 0.76 + open_, 0.035) * 0.6
         grown *= 1 - 0.9 * _step(-0.36, -0.30, y) * _step(0.34, 0.28, side)
         grain = _noise(x * 110, y * 70, z * 110)
