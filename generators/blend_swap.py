@@ -34,6 +34,8 @@ SKIN = np.array([
 ])
 """Points on bare skin: low forehead, nose, cheeks, chin."""
 # fmt: on
+BLINK = 0.1
+"""How much shut eyes count against a source's frame, in sizes of the face by which its points would be off."""
 STEADINESS = 0.9
 """Share of what was known of the target's colours that each new frame leaves; 0.9 remembers about ten frames."""
 
@@ -71,8 +73,12 @@ def fitting_frames(source: Clip, target: Clip, max_yaw: float) -> NDArray[np.int
     frames = np.flatnonzero(facing(track, max_yaw))
     if not len(frames):
         raise MediaError(source.name, f"is never turned less than {max_yaw:g} degrees to the side", "leave it out as a source")
-    goal = np.median([_upright(mesh) for mesh in face_of(target).mesh[face_of(target).seen]], axis=0)
-    misfit = [float(np.abs(_upright(track.mesh[frame]) - goal).sum()) for frame in frames]
+    seen = face_of(target).seen
+    goal = np.median([_upright(mesh) for mesh in face_of(target).mesh[seen]], axis=0)
+    shapes = np.stack([_upright(mesh) for mesh in track.mesh[frames]])
+    lids = np.hypot(*np.moveaxis(shapes[:, [159, 386]] - shapes[:, [145, 374]], 2, 0)).sum(1)
+    shut = np.clip(1 - lids / max(float(np.percentile(lids, 75)), 1e-6), 0, 1)
+    misfit = np.abs(shapes - goal).mean((1, 2)) + BLINK * shut
     return frames[np.argsort(misfit, kind="stable")]
 
 
