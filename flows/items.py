@@ -5,20 +5,19 @@ makes it), the hashes of its files, and its row. That record is written last, so
 """
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from forgeline.compute import Died
+from flows.workspace import MANIFEST
+from forgeline.compute import Died, processes
 from forgeline.files import prune, sha256_of, write_text
 from forgeline.manifest import from_record, to_record, write_manifest
 from forgeline.progress import progress
 from forgeline.recipe import canonical
 from forgeline.sample import Sample
-
-from flows.stage_flows import spread
-from flows.workspace import MANIFEST
 
 
 @dataclass(frozen=True)
@@ -41,6 +40,12 @@ class Finished:
     files: tuple[Path, ...]
 
 
+SPREAD: ContextVar[Callable[[Callable[[Any], Finished], Sequence[Any]], Iterator[tuple[Any, Finished | Died]]]] = ContextVar(
+    "SPREAD", default=processes
+)
+"""How the work reaches the worker processes. A Prefect flow puts its tasks around it (`flows.stage_flows`)."""
+
+
 def bring_up_to_date(folder: Path, jobs: Iterable[Job], work: Callable[[Job], Finished], what: str) -> list[Sample]:
     """Make what is missing in `folder`, drop what is no longer wanted, keep the rest; write and give the manifest.
 
@@ -55,7 +60,7 @@ def bring_up_to_date(folder: Path, jobs: Iterable[Job], work: Callable[[Job], Fi
     samples = [k.sample for k in kept.values()]
     if kept:
         print(f"{what}: {len(kept)} of {len(wanted)} are up to date", flush=True)
-    for job, result in progress(spread(work, todo, what), len(todo), what):
+    for job, result in progress(SPREAD.get()(work, todo), len(todo), what):
         if isinstance(result, Died):
             samples.append(replace(job.sample, reason=result.reason))
             continue

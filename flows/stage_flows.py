@@ -11,23 +11,20 @@ import urllib.error
 import urllib.request
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextvars import ContextVar
+from functools import partial
 from itertools import groupby
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any
 
+from flows.items import SPREAD, Finished, Item
 from forgeline.compute import Died, processes, workers
 from forgeline.errors import FactoryError
 
-if TYPE_CHECKING:
-    from flows.items import Item
-
-Job = TypeVar("Job", bound="Item")
-Result = TypeVar("Result")
+Work = Callable[[Item], Finished]
+Results = Iterator[tuple[Item, Finished | Died]]
 
 API = "PREFECT_API_URL"
 _SHORTEST_S = 30.0
 """Shards are joined until a task takes this long: Prefect keeps every task, and the workers start anew for each."""
-_in_a_flow: ContextVar[bool] = ContextVar("in_a_flow", default=False)
 
 
 def run_stage(stage: str, of: str | None, run: Callable[[], None]) -> None:
@@ -47,11 +44,11 @@ def run_stage(stage: str, of: str | None, run: Callable[[], None]) -> None:
     def shown(of: str | None) -> None:
         run()
 
-    token = _in_a_flow.set(True)
+    token = SPREAD.set(partial(_in_tasks, title))
     try:
         shown(of)
     finally:
-        _in_a_flow.reset(token)
+        SPREAD.reset(token)
 
 
 def require_server() -> None:
@@ -69,12 +66,10 @@ def require_server() -> None:
         ) from error
 
 
-def spread(work: Callable[[Job], Result], jobs: Sequence[Job], what: str) -> Iterator[tuple[Job, Result | Died]]:
-    """As `forgeline.compute.processes`; in a flow, each shard (several, where they are short) is a task."""
-    return _in_tasks(work, jobs, what) if jobs and _in_a_flow.get() else processes(work, jobs)
-
-
-def _in_tasks(work: Callable[[Job], Result], jobs: Sequence[Job], what: str) -> Iterator[tuple[Job, Result | Died]]:
+def _in_tasks(what: str, work: Work, jobs: Sequence[Item]) -> Results:
+    """As `forgeline.compute.processes`, but each shard, or several where they are short, is a task."""
+    if not jobs:
+        return
     from prefect.artifacts import create_progress_artifact, create_table_artifact, update_progress_artifact
 
     name = "".join(c if c.isalnum() else "-" for c in what.lower())
@@ -104,7 +99,7 @@ def _in_tasks(work: Callable[[Job], Result], jobs: Sequence[Job], what: str) -> 
     create_table_artifact(table, key=name, description=f"{what}: {done} items made")
 
 
-def _task(work: Callable[[Job], Result], members: Sequence[Job], title: str) -> Iterator[tuple[Job, Result | Died]]:
+def _task(work: Work, members: Sequence[Item], title: str) -> Results:
     """One task run. What the disk or the system refuses is tried again, without the items that are finished."""
     from prefect import task
     from prefect.cache_policies import NO_CACHE
@@ -120,7 +115,7 @@ def _task(work: Callable[[Job], Result], members: Sequence[Job], title: str) -> 
         cache_policy=NO_CACHE,
         persist_result=False,
     )
-    def shard() -> Iterator[tuple[Job, Result | Died]]:
+    def shard() -> Results:
         for job, result in processes(work, tuple(left.values())):
             del left[job.name]
             yield job, result
@@ -132,5 +127,5 @@ def _may_pass(task: Any, run: Any, state: Any) -> bool:
     return isinstance(state.result(raise_on_failure=False), OSError)
 
 
-def _shard(job: "Item") -> str:
+def _shard(job: Item) -> str:
     return job.sample.shard or job.name
