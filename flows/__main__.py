@@ -50,6 +50,13 @@ def _parser() -> argparse.ArgumentParser:
     add("score", _score, "stage: every evaluator over every pair")
     add("audit", _audit, "stage: check what a release promises")
     add("release", _release, "stage: the gated, split, sharded dataset with its card")
+    add("read", _read, "tell what a file is: its mark, its tag, its row").add_argument("file", nargs="+", type=Path)
+    add("look", _look, "draw contact sheets of what was made").add_argument("generator", nargs="*")
+    add("terms", _terms, "what may be done with each source; with a kind, what to paste into params").add_argument("kind", nargs="?")
+    add("check", _check, "check manifests").add_argument("manifest", nargs="+", type=Path)
+    key = add("key", _key, "make a watermark key")
+    key.add_argument("action", choices=["new"])
+    key.add_argument("path", type=Path, nargs="?", default=Path("~/.config/forgeline/key"))
     add("weights", _weights, "fetch model files of the weights table, and check them").add_argument("name", nargs="*")
     return parser
 
@@ -124,6 +131,55 @@ def _release(options: argparse.Namespace) -> None:
     from flows.release import CARD, release
 
     print(f"release: {len(release(params))} samples in {CARD.parent}; {CARD} says what they are")
+
+
+def _read(options: argparse.Namespace) -> None:
+    from flows.params import load_params
+    from flows.read import tell
+
+    params = load_params()
+    for path in options.file:
+        print(tell(path, params))
+
+
+def _look(options: argparse.Namespace) -> None:
+    from flows.look import look
+    from flows.params import load_params
+
+    for path in look(options.generator, load_params()):
+        print(path)
+
+
+def _terms(options: argparse.Namespace) -> None:
+    from sources.table import SOURCES, template_yaml
+
+    if options.kind:
+        if options.kind not in SOURCES:
+            raise FactoryError(options.kind, "is no kind of source", f"there are {', '.join(SOURCES)}")
+        print(template_yaml(options.kind), end="")
+        return
+    from flows.params import load_params
+    from flows.push import show_terms
+
+    print(show_terms(load_params()))
+
+
+def _check(options: argparse.Namespace) -> None:
+    from forgeline.manifest import check
+
+    for path in options.manifest:
+        check(path)
+        print(f"{path}: keeps its promises")
+
+
+def _key(options: argparse.Namespace) -> None:
+    from watermark.keys import KEY_FILE, new_key
+
+    path = options.path.expanduser()
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    key = new_key(path)
+    print(f"key {key.id} is in {path}; keep a copy of that file in a safe place")
+    print(f"export {KEY_FILE}={path}, and write `key: {key.id}` under seal in params.yaml")
 
 
 def _weights(options: argparse.Namespace) -> None:

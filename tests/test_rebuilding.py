@@ -1,0 +1,163 @@
+"""Rebuilds: only what changed is made again, and the result is a clean build's, byte for byte."""
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.conftest import Checkout, copied
+
+KILLS = 10
+
+
+def clean_build(checkout: Checkout, path: Path) -> Checkout:
+    """The same commit built from nothing but the demo's footage (checked by its stage, which no case here changes)."""
+    clean = copied(checkout, path, data=("data/raw/demo",))
+    clean.repro()
+    return clean
+
+
+def edit(checkout: Checkout, file: str, old: str, new: str) -> None:
+    path = checkout.path / file
+    text = path.read_text()
+    assert text.count(old) == 1, f"{file} holds {old!r} {text.count(old)} times"
+    path.write_text(text.replace(old, new))
+    checkout.commit(f"Change {file}")
+
+
+def made(checkout: Checkout) -> dict[str, bytes]:
+    """Every made file by its path."""
+    folder = checkout.path / "data/made"
+    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in sorted(folder.rglob("*.mp4"))}
+
+
+def test_second_repro_does_nothing(tiny: Checkout) -> None:
+    assert "Data and pipelines are up to date." in tiny.repro().stdout
+
+
+def test_another_clone_with_one_worker_gives_the_same_lock(tiny: Checkout, tmp_path: Path) -> None:
+    other = copied(tiny, tmp_path / "other", data=())
+    other.run("dvc", "repro", "--force", FORGELINE_WORKERS="1")
+    assert (other.path / "dvc.lock").read_bytes() == (tiny.path / "dvc.lock").read_bytes()
+
+
+def test_one_line_of_a_generator(clone: Checkout, tmp_path: Path) -> None:
+    before = made(clone)
+    file = clone.path / "generators/blend_swap.py"
+    file.write_text(file.read_text() + "\n# a new line\n")
+    clone.commit("Change a line")
+    said = clone.repro().stdout
+    assert "generate blend_swap" in said
+    assert "generate control" not in said
+    assert clone.lock() == clean_build(clone, tmp_path / "clean").lock()
+    assert made(clone) == before  # a comment makes nothing else of it
+
+
+def test_one_line_of_the_seal(clone: Checkout, tmp_path: Path) -> None:
+    before = made(clone)
+    edit(clone, "watermark/tile.py", "_TILT = -0.25", "_TILT = -0.3")
+    clone.repro()
+    after = made(clone)
+    assert set(after) == set(before)
+    assert all(after[name] != before[name] for name in before if not name.endswith(".mask.mp4"))
+    assert clone.lock() == clean_build(clone, tmp_path / "clean").lock()
+
+
+def test_a_generator_removed_and_added(tiny: Checkout, clone: Checkout, tmp_path: Path) -> None:
+    params = clone.params()
+    kept = params["generators"].pop("blend_swap")
+    clone.set_params(params)
+    clone.commit("Remove blend_swap")
+    clone.repro()
+    assert not (clone.path / "data/made/blend_swap").exists()
+    assert clone.lock() == clean_build(clone, tmp_path / "clean").lock()
+    params["generators"]["blend_swap"] = kept
+    clone.set_params(params)
+    clone.repro()
+    assert clone.lock() == tiny.lock()
+
+
+@pytest.fixture
+def with_folder(clone: Checkout) -> Checkout:
+    """The clone with the demo's people as a `folder` corpus, marked with a key of its own."""
+    key = clone.path.parent / "key"
+    said = clone.flows("key", "new", str(key)).stdout
+    clone.env["FORGELINE_KEY_FILE"] = str(key)
+    people = sorted(p.name for p in (clone.path / "data/raw/demo").iterdir() if p.is_dir())
+    corpus = clone.path.parent / "corpus"
+    shutil.copytree(clone.path / "data/raw/demo", corpus, ignore=shutil.ignore_patterns("*.json", "*.key", ".*"))
+    (clone.path / "data/raw/people").symlink_to(corpus)
+    params = clone.params()
+    consent = {"basis": "release form", "scope": ["face", "voice"]}
+    params["sources"] = {
+        "people": {
+            "kind": "folder",
+            "terms": {
+                "agreement": "release form 1",
+                "licence": "research only",
+                "accepted_by": "the tests",
+                "accepted_on": "2026-01-01",
+                "permitted_use": ["research", "detection"],
+                "generate": True,
+                "consent": "release forms",
+                "people": dict.fromkeys(people, consent),
+            },
+        }
+    }
+    params["seal"]["key"] = said.split()[1]
+    clone.set_params(params)
+    clone.flows("scan")
+    clone.commit("Take in people")
+    clone.repro()
+    return clone
+
+
+def test_one_clip_changed(with_folder: Checkout, tmp_path: Path) -> None:
+    corpus = with_folder.path.parent / "corpus"
+    before = made(with_folder)
+    shutil.copy2(corpus / "p00/c0.mp4", corpus / "p01/c0.mp4")
+    shutil.copy2(with_folder.path / "data/raw/demo/p03/c0.mp4", corpus / "p00/c0.mp4")
+    with_folder.flows("scan")
+    with_folder.commit("Exchange clips")
+    said = with_folder.repro().stdout
+    assert "people: 2 of 4 are up to date" in said
+    clean = copied(with_folder, tmp_path / "clean", data=("data/raw/people",))
+    clean.env["FORGELINE_KEY_FILE"] = with_folder.env["FORGELINE_KEY_FILE"]
+    clean.repro()
+    assert with_folder.lock() == clean.lock()
+    assert made(with_folder) != before
+
+
+def test_kills_at_any_moment_leave_nothing_half_made(tiny: Checkout, tmp_path: Path) -> None:
+    """`kill -9` of dvc alone, and of the whole process group, by turns; the last run ends in a clean build's hashes."""
+    victim = copied(tiny, tmp_path / "victim", data=())
+    chance = random.Random(os.environ.get("FORGELINE_TEST_SEED", "1"))
+    for kill in range(KILLS):
+        run = subprocess.Popen(
+            ["dvc", "repro"],
+            cwd=victim.path,
+            env=victim.env,
+            start_new_session=True,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        try:
+            run.wait(chance.uniform(1, 12))
+        except subprocess.TimeoutExpired:
+            family = psutil.Process(run.pid).children(recursive=True)
+            if kill % 2:
+                os.killpg(run.pid, signal.SIGKILL)
+            else:
+                run.kill()
+            run.wait()
+            gone, alive = psutil.wait_procs(family, timeout=20)
+            assert not alive, f"outlived dvc: {alive}"
+    victim.repro()
+    assert victim.lock() == tiny.lock()
+    parts = [p for p in (victim.path / "data").rglob("*") if ".part" in p.name]
+    assert not parts
