@@ -108,6 +108,8 @@ def _first_line(error: BaseException) -> str:
 
 def _timing(container: av.container.InputContainer, path: Path) -> _Timing:
     stream = container.streams.video[0]
+    if stream.codec_context is None:
+        raise MediaError(path, "is broken, or of a codec that is not known", "re-encode it, or leave it out")
     if max(stream.codec_context.width, stream.codec_context.height) > LONGEST_SIDE:
         raise MediaError(path, f"is larger than {LONGEST_SIDE} pixels", "scale it down, or leave it out")
     tick = stream.time_base or Fraction(1, 90000)
@@ -118,11 +120,15 @@ def _timing(container: av.container.InputContainer, path: Path) -> _Timing:
     if len(times) == 1:
         return _Timing(times[0] * tick, Fraction(nominal), 1, True)
     steps = np.diff(np.array(times, np.int64))
-    mean = Fraction(times[-1] - times[0], len(times) - 1) * tick
     # Containers round time stamps to their tick; steps that differ by no more are one constant rate.
-    even = int(steps.max() - steps.min()) <= 2
-    measured = 1 / mean
-    fps = Fraction(nominal) if abs(nominal / measured - 1) < Fraction(1, 200) else measured.limit_denominator(1001)
+    even = int(steps.max() - steps.min()) <= min(2, int(steps.min()) // 4)
+    if even:
+        measured = Fraction(len(times) - 1) / (Fraction(times[-1] - times[0]) * tick)
+        exact = abs(nominal / measured - 1) * len(times) < Fraction(1, 2)  # else the sound would drift from the picture
+    else:
+        measured = 1 / (max(int(np.median(steps)), 1) * tick)
+        exact = abs(nominal / measured - 1) < Fraction(1, 200)
+    fps = Fraction(nominal) if exact else measured.limit_denominator(1001)
     if even:
         return _Timing(times[0] * tick, fps, len(times), True)
     frames = int((times[-1] - times[0]) * tick * fps + Fraction(1, 2)) + 1
@@ -194,6 +200,8 @@ def _checked(frame: av.VideoFrame, path: Path, shape: tuple[int, int]) -> Pictur
 def _sound(path: Path, timing: _Timing) -> Sound | None:
     with _reading(path) as container:
         stream = container.streams.audio[0]
+        if stream.codec_context is None:
+            raise MediaError(path, "has sound that is broken, or of a codec that is not known", "re-encode it, or leave it out")
         if not stream.rate:
             return None
         rate = int(stream.rate)
