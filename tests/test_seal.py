@@ -180,8 +180,9 @@ def test_a_mark_that_does_not_read_back_is_refused(tmp_path: Path, settings: Sea
 def test_a_failure_leaves_the_older_file_as_it_was(tmp_path: Path) -> None:
     seal(image(), tmp_path / "a.png", MARK, KEY, TAG, SETTINGS)
     before = {path: path.read_bytes() for path in tmp_path.iterdir()}
-    with pytest.raises(PromiseError):
-        seal(image(), tmp_path / "a.png", Mark(4712, 32), KEY, TAG, Seal(strength_db=60))
+    made = Made("image", WIDTH, HEIGHT, Fraction(0), 2, pairs(1), None)
+    with pytest.raises(PromiseError, match="has 1 pictures, where 2"):
+        seal(made, tmp_path / "a.png", Mark(4712, 32), KEY, TAG, SETTINGS)
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
