@@ -38,8 +38,6 @@ CONFIDENCE = 0.5
 """What the mesh net must say for a face to be one."""
 DETECTOR_SIDE = 128
 MESH_SIDE = 192
-COARSE = 0.15
-"""A face smaller than this share of what the detector was given is looked at again from nearby: its place is coarse."""
 MARGIN = 1.5
 """Side of the square that the mesh net sees, in sides of the face."""
 SEARCH_EVERY = 10
@@ -67,15 +65,11 @@ class Face:
 
 @dataclass(frozen=True)
 class _Sighting:
-    """What the detector says, in pixels: `box` (4,) brows to chin, `eyes` (2, 2) right and left; `score` in [0, 1].
-
-    `share` is the longer side of the box in longer sides of what the detector was given.
-    """
+    """What the detector says, in pixels: `box` (4,) brows to chin, `eyes` (2, 2) right and left; `score` in [0, 1]."""
 
     box: Floats
     eyes: Floats
     score: float
-    share: float
 
 
 class FaceFinder:
@@ -127,9 +121,6 @@ class FaceFinder:
 
     def _settle(self, picture: Picture, sighting: _Sighting) -> Face:
         """The mesh of a face that was sighted, at least two passes, until it stays where it is."""
-        if sighting.share < COARSE:
-            nearby = self._detect(picture, _around(sighting.box, picture), sighting.score / 2)
-            sighting = max(nearby, key=lambda other: overlap(other.box, sighting.box), default=sighting)
         side = float((sighting.box[2:] - sighting.box[:2]).max())
         face = self._mesh(picture, _middle(sighting.box), side, sighting.eyes[1] - sighting.eyes[0])
         for _ in range(3):
@@ -158,7 +149,7 @@ class FaceFinder:
         rows[:, [0, 2, 3]] += (x0, y0)
         middles, sizes, eyes = rows[:, 0], rows[:, 1], rows[:, 2:]
         boxes = np.concatenate([middles - sizes / 2, middles + sizes / 2], 1)
-        return _merge(boxes, eyes, scores[sure], max(width, height))
+        return _merge(boxes, eyes, scores[sure])
 
     def _mesh(self, picture: Picture, middle: Floats, side: float, along: Floats) -> Face:
         """One pass of the mesh net over a square of MARGIN * `side` pixels, turned so that `along` lies level."""
@@ -202,7 +193,7 @@ def _anchors() -> Floats:
     return np.concatenate(grids).astype(np.float32)
 
 
-def _merge(boxes: Floats, eyes: Floats, scores: Floats, whole: int) -> list[_Sighting]:
+def _merge(boxes: Floats, eyes: Floats, scores: Floats) -> list[_Sighting]:
     """Overlapping answers become their mean, weighted by score (BlazeFace, section 3.5)."""
     sightings = []
     left = np.argsort(-scores, kind="stable")
@@ -212,7 +203,7 @@ def _merge(boxes: Floats, eyes: Floats, scores: Floats, whole: int) -> list[_Sig
         group, left = left[same], left[~same]
         share = scores[group] / scores[group].sum()
         box, pair = np.tensordot(share, boxes[group], 1), np.tensordot(share, eyes[group], 1)
-        sightings.append(_Sighting(box, pair, float(scores[group[0]]), float((box[2:] - box[:2]).max()) / whole))
+        sightings.append(_Sighting(box, pair, float(scores[group[0]])))
     return sightings
 
 
@@ -328,7 +319,7 @@ def _search(
 
 
 def _around(box: Floats, picture: Picture) -> Area:
-    """Where to look at a face again: four of its sides wide, inside the picture."""
+    """Where to look for a lost face: four of its sides wide, inside the picture."""
     middle, side = _middle(box), float((box[2:] - box[:2]).max())
     x0, y0 = np.maximum(middle - 2 * side, 0).astype(int)
     x1, y1 = np.minimum(middle + 2 * side + 1, picture.shape[1::-1]).astype(int)
