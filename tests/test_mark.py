@@ -215,6 +215,16 @@ def test_flat_black_and_white_pictures_carry_the_mark() -> None:
         assert evidence([marked], mark_for(256)).carries(KEY, mark_for(256)), level
 
 
+def test_flat_beside_rough_gives_no_nan() -> None:
+    """A box filter over squares can end below zero by rounding, and a root of that is no number."""
+    for seed in (1, 4, 7, 10):
+        luma = np.full((512, 512), 100 + seed, np.uint8)
+        rows = 100 + 20 * (seed % 4)
+        luma[:rows] = np.random.default_rng(seed).integers(0, 256, (rows, 512))
+        coded = cv2.imencode(".jpg", luma, [cv2.IMWRITE_JPEG_QUALITY, 50])[1]
+        assert np.isfinite(folded(cv2.imdecode(coded, cv2.IMREAD_COLOR))).all()
+
+
 def test_pictures_that_are_too_small_are_refused() -> None:
     with pytest.raises(MediaError, match="too small"):
         bits_for(1000, 126)
