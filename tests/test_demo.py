@@ -189,6 +189,19 @@ def test_lips_open_with_the_sound(talking: tuple[Clip, dict[str, Any]], track: T
     assert np.corrcoef(gap(track, 13, 14), envelope)[0, 1] > 0.5
 
 
+def test_lips_meet_for_m_b_p_and_open_for_vowels(talking: tuple[Clip, dict[str, Any]], track: Track) -> None:
+    phonemes = talking[1]["phonemes"]
+    ends = [start for start, _ in phonemes[1:]] + [3.0]
+    sounded = [
+        (ipa.strip("ˈˌ")[:1], int((start + end) / 2 * CLIP.fps)) for (start, ipa), end in zip(phonemes, ends, strict=True)
+    ]
+    shut = [frame for first, frame in sounded if first in ("m", "b", "p")]
+    vowels = [frame for first, frame in sounded if first in ("a", "æ", "ɑ", "ʌ")]
+    opening = gap(track, 13, 14)
+    assert len(shut) >= 3
+    assert opening[vowels].mean() > 2 * opening[shut].mean()
+
+
 def test_eyes_shut_and_head_turns_as_the_truth_says(talking: tuple[Clip, dict[str, Any]], track: Track) -> None:
     frames = talking[1]["frames"]
     blink = [frame["expression"]["blink_left"] for frame in frames]
