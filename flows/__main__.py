@@ -41,18 +41,36 @@ def _parser() -> argparse.ArgumentParser:
         command.set_defaults(run=run)
         return command
 
-    add("demo", _demo, "stage: render the demo corpus, people who don't exist")
+    def stage(name: str, run: Callable[[argparse.Namespace], None], says: str, of: str | None = None) -> None:
+        def shown(options: argparse.Namespace) -> None:
+            from flows.stage_flows import run_stage
+
+            run_stage(name, getattr(options, of) if of else None, lambda: run(options))
+
+        command = add(name, shown, f"stage: {says}")
+        if of:
+            command.add_argument(of)
+
+    stage("demo", _demo, "render the demo corpus, people who don't exist")
     add("scan", _scan, "take the inventory of every corpus under data/raw").add_argument("source", nargs="*")
-    add("ingest", _ingest, "stage: check, probe and track a corpus").add_argument("source")
-    add("plan", _plan, "stage: splits with their proof, and who is made from whom")
-    add("train", _train, "stage: train a generator on the train split").add_argument("generator")
-    add("generate", _generate, "stage: make and seal what the plan says").add_argument("generator")
-    add("score", _score, "stage: every evaluator over every pair")
-    add("audit", _audit, "stage: check what a release promises")
-    add("release", _release, "stage: the gated, split, sharded dataset with its card")
+    stage("ingest", _ingest, "check, probe and track a corpus", "source")
+    stage("plan", _plan, "splits with their proof, and who is made from whom")
+    stage("train", _train, "train a generator on the train split", "generator")
+    stage("generate", _generate, "make and seal what the plan says", "generator")
+    stage("score", _score, "every evaluator over every pair")
+    stage("audit", _audit, "check what a release promises")
+    stage("release", _release, "the gated, split, sharded dataset with its card")
+    command = add("push", _push, "send what was built to the DVC remote, where the terms permit it")
+    command.add_argument("--remote", help="the DVC remote, where it isn't the default one")
+    command.add_argument("--timeout", type=float, default=3600, metavar="S", help="seconds for each of three attempts (3600)")
+    add("rebuild", _rebuild, "build in a clone of its own, and publish a version: see docs/running.md")
+    command = add("serve", _serve, "a Prefect server on this machine, with the schedules of prefect.yaml")
+    command.add_argument("--port", type=int, default=4200)
+    command.add_argument("--deployments", type=Path, default=Path("prefect.yaml"), metavar="FILE")
     add("read", _read, "tell what a file is: its mark, its tag, its row").add_argument("file", nargs="+", type=Path)
     add("look", _look, "draw contact sheets of what was made").add_argument("generator", nargs="*")
-    add("terms", _terms, "what may be done with each source; with a kind, what to paste into params").add_argument("kind", nargs="?")
+    terms = add("terms", _terms, "what may be done with each source; with a kind, what to paste into params")
+    terms.add_argument("kind", nargs="?")
     add("check", _check, "check manifests").add_argument("manifest", nargs="+", type=Path)
     key = add("key", _key, "make a watermark key")
     key.add_argument("action", choices=["new"])
@@ -180,6 +198,27 @@ def _key(options: argparse.Namespace) -> None:
     key = new_key(path)
     print(f"key {key.id} is in {path}; keep a copy of that file in a safe place")
     print(f"export {KEY_FILE}={path}, and write `key: {key.id}` under seal in params.yaml")
+
+
+def _push(options: argparse.Namespace) -> None:
+    params = _params()
+    from datetime import date
+
+    from flows.push import push
+
+    push(params, options.remote, options.timeout, date.today())
+
+
+def _rebuild(options: argparse.Namespace) -> None:
+    from flows.rebuild import rebuild_now
+
+    rebuild_now()
+
+
+def _serve(options: argparse.Namespace) -> None:
+    from flows.serve import serve
+
+    serve(options.port, options.deployments)
 
 
 def _weights(options: argparse.Namespace) -> None:

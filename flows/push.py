@@ -1,0 +1,63 @@
+"""`push`: send what was built to the DVC remote, where the terms of all that it was made from permit it today.
+
+`data/real` and models never leave (`push: false` in dvc.yaml).
+"""
+
+import json
+import subprocess
+import sys
+import time
+from datetime import date
+
+from flows.audit import require_passed
+from flows.command import environment, run
+from flows.params import Params
+from flows.release import TERMS
+from forgeline.errors import FactoryError, KeyFileError
+from forgeline.terms import Joined, require_redistribution
+from sources.corpus import Source
+from watermark.keys import DEMO
+
+ATTEMPTS = 3
+_PAUSE_S = 5.0
+
+
+def push(params: Params, remote: str | None, timeout_s: float, today: date) -> None:
+    """Push what dvc.lock names to `remote` (None: the default one), in at most three attempts of `timeout_s` seconds each.
+
+    An attempt sends only what the ones before it did not. TermsError where a source's terms, or those that the release
+    states, forbid it; KeyFileError where the mark is of the demo key and not all data are; FactoryError where there is no
+    release that passed its audit, where the data are not what `dvc.lock` says, or where the remote fails.
+    """
+    try:
+        require_passed()
+        told = json.loads(TERMS.read_text(encoding="utf-8"))
+        stated = Joined(**{field: told[field] for field in Joined.__dataclass_fields__})
+        key = told["key"]
+    except (OSError, ValueError, KeyError) as error:
+        raise FactoryError("data/release", "there is no release to push", "run `dvc repro` first") from error
+    for name, source in params.sources.items():
+        if isinstance(source, Source):
+            require_redistribution(name, source.terms, today)
+    require_redistribution("*", stated, today)
+    foreign = [name for name, source in params.sources.items() if getattr(source, "kind", "") != "demo"]
+    if key == DEMO and foreign:
+        what = f"{', '.join(foreign)} would be marked with the public demo key, which proves nothing"
+        raise KeyFileError("seal.key", what, "make a key with `python -m flows key new`, name it there, and run `dvc repro`")
+    # Terms and audit were those of the release; whatever else lies here was not looked at.
+    if subprocess.run(["dvc", "status", "--quiet"], env=environment(), stdin=subprocess.DEVNULL, check=False).returncode:
+        raise FactoryError(
+            "data", "is not what dvc.lock says was built", "run `dvc repro` first; `dvc status` says what differs"
+        )
+    _send(["dvc", "push", *(["--remote", remote] if remote else [])], timeout_s)
+
+
+def _send(command: list[str], timeout_s: float) -> None:
+    for attempt in range(1, ATTEMPTS + 1):
+        try:
+            return run(command, timeout_s=timeout_s)
+        except FactoryError as error:
+            if attempt == ATTEMPTS:
+                raise
+            print(f"push: attempt {attempt} of {ATTEMPTS}: {error}", file=sys.stderr, flush=True)
+            time.sleep(_PAUSE_S)
