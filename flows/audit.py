@@ -10,18 +10,18 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from flows import workspace
+from flows.matched import made, matched
+from flows.params import Params
+from flows.plan import SPLITS_FILE, plan_file
 from forgeline.errors import FactoryError
 from forgeline.files import sha256_of, write_text
 from forgeline.lock import holding
 from forgeline.manifest import SCHEMA, broken_promises, read_manifest, to_record
 from forgeline.sample import Sample
 from forgeline.terms import join
+from generators.plugin import Trained
 from sources.corpus import Source
-
-from flows import workspace
-from flows.matched import made, matched
-from flows.params import Params
-from flows.plan import SPLITS_FILE, plan_file
 
 FILE = workspace.AUDIT / "audit.json"
 _SHOWN = 20
@@ -52,7 +52,10 @@ def audit(params: Params) -> bool:
 
 def require_passed() -> None:
     """Raise FactoryError, naming the first faults, unless the audit on disk passed."""
-    told = json.loads(FILE.read_text(encoding="utf-8"))
+    try:
+        told = json.loads(FILE.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise FactoryError(FILE, f"can't be read ({error})", "run `dvc repro`, which audits first") from error
     if told["passed"]:
         return
     failed = [f"{name}: {fault}" for name, check in told["checks"].items() for fault in check["first"][:2]]
@@ -111,7 +114,10 @@ def _terms(rows: Sequence[Sample], params: Params) -> Iterator[str]:
     }
     terms = {name: s.terms for name, s in params.sources.items() if isinstance(s, Source)}
     for sample in rows:
-        names = sorted({source_of[p] for p in sample.parents if p in source_of}) or sorted(terms)
+        # As the plan has it: what was learned comes from all of them.
+        learned = isinstance(params.generators[sample.method], Trained)
+        known = {source_of[p] for p in sample.parents if p in source_of}
+        names = sorted(terms if learned or not known else known)
         first, *others = (terms[n] for n in names)
         left = join(first, *others)
         if not left.generate:

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from flows import workspace
+from flows.params import Params
 from forgeline.code import code_digest, library_versions
 from forgeline.compute import Died, processes
 from forgeline.errors import FactoryError
@@ -12,9 +14,6 @@ from forgeline.lock import holding
 from forgeline.progress import progress
 from forgeline.recipe import digest
 from sources.demo import Job, jobs, render
-
-from flows import workspace
-from flows.params import Params
 
 NAME = "demo"
 

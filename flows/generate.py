@@ -7,6 +7,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from flows import workspace
+from flows.items import Finished, Item, bring_up_to_date, dropped
+from flows.params import Params
+from flows.plan import plan_file, train_file
 from forgeline.clip import Clip
 from forgeline.compute import one_thread
 from forgeline.errors import FactoryError, MediaError, ModelError, PromiseError, SourceError
@@ -21,11 +25,6 @@ from watermark.keys import master
 from watermark.metadata import Tag
 from watermark.payload import Mark
 from watermark.seal import Seal, seal
-
-from flows import workspace
-from flows.items import Finished, Item, bring_up_to_date, dropped
-from flows.params import Params
-from flows.plan import plan_file, train_file
 
 DONE = "model.json"
 """Names what a model was made from; a folder without it holds a training that is not finished."""
@@ -67,7 +66,8 @@ def train(name: str, params: Params) -> None:
             one_thread()
             recipe = Recipe(f"train {name}", tuple(c["sample_id"] for c in clips), head["seed"], section.settings())
             section.train((_opened(c) for c in clips), recipe.rng(), folder)
-        files = {p.relative_to(folder).as_posix(): sha256_of(p) for p in sorted(folder.rglob("*")) if p.is_file() and p != begun}
+        written = sorted(p for p in folder.rglob("*") if p.is_file() and p != begun)
+        files = {p.relative_to(folder).as_posix(): sha256_of(p) for p in written}
         write_text(folder / DONE, canonical({"key": key, "files": files}) + "\n")
         begun.unlink()
 

@@ -3,7 +3,11 @@
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from flows import workspace
+from flows.items import Finished, Item, bring_up_to_date, dropped
+from flows.params import Ingest, Params
 from forgeline.code import code_digest, library_versions
 from forgeline.errors import FactoryError, MediaError, SourceError
 from forgeline.files import sha256_of
@@ -14,9 +18,8 @@ from forgeline.sample import Sample
 from forgeline.weights import weights_sha256
 from sources.corpus import Corpus, Names, Source
 
-from flows import workspace
-from flows.items import Finished, Item, bring_up_to_date, dropped
-from flows.params import Ingest, Params
+if TYPE_CHECKING:
+    from forgeline.faces import FaceFinder
 
 
 @dataclass(frozen=True)
@@ -38,14 +41,12 @@ def ingest(name: str, params: Params) -> list[Sample]:
         corpus = source(name, root, load(workspace.inventory(name)))
         _report(corpus)
         made_by = {
-            "code": code_digest("flows.ingest", "forgeline.faces", "forgeline.video"),
+            "code": code_digest("flows.ingest", "forgeline.faces", "forgeline.image", "forgeline.manifest", "forgeline.video"),
             "libraries": library_versions(),
             "weights": [weights_sha256("face_detector"), weights_sha256("face_mesh")],
             "settings": params.ingest.settings(),
         }
-        jobs = [
-            _Job(s.sample_id, digest([s.recipe, repr(s), made_by]), s, folder, params.ingest.min_seen) for s in corpus
-        ]
+        jobs = [_Job(s.sample_id, digest([s.recipe, repr(s), made_by]), s, folder, params.ingest.min_seen) for s in corpus]
         samples = bring_up_to_date(folder, jobs, _look, f"ingest {name}")
     _limit(f"ingest {name}", samples, params.ingest)
     return samples
@@ -56,7 +57,7 @@ def _look(job: _Job) -> Finished:
     if sample.reason is not None:
         return Finished(sample, ())
     path = Path(sample.media)
-    if sha256_of(path) != sample.sha256:
+    if not path.is_file() or sha256_of(path) != sample.sha256:
         raise SourceError(path, "is not the file that was scanned", "run `python -m flows scan`, then again")
     try:
         return _track(job, path)
@@ -101,7 +102,7 @@ def _track(job: _Job, path: Path) -> Finished:
 
 
 @cache
-def _finder() -> object:
+def _finder() -> "FaceFinder":
     from forgeline.faces import FaceFinder
 
     return FaceFinder()

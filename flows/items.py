@@ -70,7 +70,9 @@ def bring_up_to_date(folder: Path, jobs: Iterable[Job], work: Callable[[Job], Fi
             "sample": to_record(result.sample),
         }
         write_text(folder / f"{job.name}.json", canonical(record) + "\n")
+        kept[job.name] = Finished(result.sample, (*result.files, folder / f"{job.name}.json"))
         samples.append(result.sample)
+    prune(folder, {p for k in kept.values() for p in k.files} | {folder / MANIFEST})  # what a process that died has left
     write_manifest(folder / MANIFEST, samples)
     return samples
 

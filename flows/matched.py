@@ -3,10 +3,9 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
+from flows import workspace
 from forgeline.manifest import read_manifest
 from forgeline.sample import Sample
-
-from flows import workspace
 
 
 def made(generators: Iterable[str]) -> list[Sample]:

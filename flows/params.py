@@ -95,8 +95,11 @@ class Params(BaseModel):
         found = {}
         for name, section in _mapping(value, "sources").items():
             if not name.isascii() or not name.replace("_", "").replace("-", "").isalnum() or name != name.lower():
-                raise _Named((name,), "is no name for a source", "use small letters, digits, - and _")
+                raise _NamedError((name,), "is no name for a source", "use small letters, digits, - and _")
             kind = section.get("kind") if isinstance(section, dict) else None
+            if (name == "demo") != (kind == "demo"):
+                # The demo's stage deletes what is not its own from data/raw/demo.
+                raise _NamedError((name,), f"is of kind {kind!r}", "the source named demo, and it alone, is of kind demo")
             found[name] = _plugin(SOURCES, name, kind, section)
         return found
 
@@ -117,11 +120,13 @@ class Params(BaseModel):
         for name, generator in self.generators.items():
             control = getattr(generator, "control", "control")
             if control not in self.generators:
-                raise _Named(("generators", name), f"needs its matched control {control!r}", f"add `{control}:` to generators")
+                raise _NamedError(
+                    ("generators", name), f"needs its matched control {control!r}", f"add `{control}:` to generators"
+                )
         return self
 
 
-class _Named(ValueError):
+class _NamedError(ValueError):
     """A fault below a field that a validator looks into by itself."""
 
     def __init__(self, where: tuple[str | int, ...], what: str, todo: str) -> None:
@@ -135,7 +140,7 @@ def load_params(path: Path = Path("params.yaml")) -> Params:
         raw = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise ParamsError(path, "is not there", "run in the checkout's own folder") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (OSError, yaml.YAMLError, ValueError) as error:
         raise ParamsError(path, f"is not YAML ({' '.join(str(error).split())})", "mend it") from error
     if not isinstance(raw, dict):
         raise ParamsError(path, "holds no sections", "start from the params.yaml of this version")
@@ -143,45 +148,48 @@ def load_params(path: Path = Path("params.yaml")) -> Params:
         # By way of JSON, whose lists may be tuples and whose strings may be dates without anything else being converted.
         return Params.model_validate_json(json.dumps(raw, default=str))
     except ValidationError as error:
-        raise _explained(path, error, raw) from error
+        raise _explained(path, error) from error
+    except (TypeError, ValueError) as error:
+        raise ParamsError(path, f"holds what params can't ({error})", "write names as plain text, and no aliases") from error
 
 
 def _mapping(value: Any, name: str) -> dict[str, Any]:
     if not isinstance(value, dict):
-        raise _Named((), "is no list of names with their settings", f"write `{name}:` with indented names below")
+        raise _NamedError((), "is no list of names with their settings", f"write `{name}:` with indented names below")
     return value
 
 
 def _plugin(table: Mapping[str, type[Section]], name: str, kind: Any, section: Any) -> Section:
-    if kind not in table:
+    if not isinstance(kind, str) or kind not in table:
         what = f"{kind!r} does not exist" if kind != name else "does not exist"
-        raise _Named((name,), what, f"there are {', '.join(table)}{_hint(str(kind), table)}")
+        raise _NamedError((name,), what, f"there are {', '.join(table)}{_hint(str(kind), table)}")
     if not isinstance(section, dict):
-        raise _Named((name,), "holds no settings", "write its settings below it, or {}")
+        raise _NamedError((name,), "holds no settings", "write its settings below it, or {}")
     try:
         return table[kind].model_validate_json(json.dumps(section))
     except ValidationError as error:
         first = error.errors()[0]
-        what, todo = _said(first, table[kind].model_fields)
-        raise _Named((name, *first["loc"]), what, todo) from error
+        what, todo = _said(first, table[kind])
+        raise _NamedError((name, *first["loc"]), what, todo) from error
 
 
-def _explained(path: Path, error: ValidationError, raw: dict[str, Any]) -> ParamsError:
+def _explained(path: Path, error: ValidationError) -> ParamsError:
     first = error.errors()[0]
     cause = first.get("ctx", {}).get("error")
     where: tuple[str | int, ...] = first["loc"]
-    if isinstance(cause, _Named):
+    if isinstance(cause, _NamedError):
         where, what, todo = (*where, *cause.where), cause.what, cause.todo
     else:
-        fields: Mapping[str, Any] = Params.model_fields
-        for part in where[:-1]:
-            annotation = getattr(fields.get(str(part)), "annotation", None)
-            fields = getattr(annotation, "model_fields", {})
-        what, todo = _said(first, fields)
+        what, todo = _said(first, Params)
     return ParamsError(f"{path}: {'.'.join(map(str, where))}", what, todo)
 
 
-def _said(first: Any, fields: Mapping[str, Any]) -> tuple[str, str]:
+def _said(first: Any, model: type[BaseModel]) -> tuple[str, str]:
+    """What is wrong, and what to do, for an error that pydantic found in `model` or below it."""
+    fields: Mapping[str, Any] = model.model_fields
+    for part in first["loc"][:-1]:
+        annotation = getattr(fields.get(str(part)), "annotation", None)
+        fields = getattr(annotation, "model_fields", {})
     name = str(first["loc"][-1]) if first["loc"] else ""
     if first["type"] == "extra_forbidden":
         return "there is no such key", f"remove it; there are {', '.join(fields)}{_hint(name, fields)}"
@@ -189,7 +197,10 @@ def _said(first: Any, fields: Mapping[str, Any]) -> tuple[str, str]:
         return "is missing", "add it"
     what = str(first["msg"]).removeprefix("Value error, ")
     field = fields.get(name)
-    return f"{what[0].lower()}{what[1:]} (it is {first['input']!r})", f"correct it{f': {field.description}' if field and field.description else ''}"
+    return (
+        f"{what[0].lower()}{what[1:]} (it is {first['input']!r})",
+        f"correct it{f': {field.description}' if field and field.description else ''}",
+    )
 
 
 def _hint(name: str, there: Mapping[str, Any]) -> str:

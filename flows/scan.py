@@ -2,12 +2,11 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 
+from flows import workspace
+from flows.params import Params
 from forgeline.errors import SourceError
 from forgeline.inventory import scan
 from forgeline.lock import holding
-
-from flows import workspace
-from flows.params import Params
 
 
 def scan_all(names: Sequence[str], params: Params) -> None:

@@ -34,6 +34,7 @@ _TYPES: dict[str, pa.DataType] = {
 }
 NAMES = tuple(f.name for f in fields(Sample))
 SCHEMA = pa.schema([pa.field(name, _TYPES.get(name, _TEXT)) for name in NAMES])
+_GIVEN = tuple(f.name for f in fields(Sample) if "None" not in str(f.type))
 """A column a field of `Sample`; `fps` is text, as an exact fraction ("30000/1001")."""
 
 
@@ -53,7 +54,7 @@ def read_manifest(path: Path) -> list[Sample]:
 def read_table(path: Path) -> pa.Table:
     """A manifest as a table of `SCHEMA`."""
     try:
-        table = pq.read_table(path)
+        table = pq.read_table(path, partitioning=None)  # a folder named "a=b" is no column
     except (OSError, pa.ArrowException) as error:
         raise PromiseError(path, f"can't be read as a manifest ({error})", "run `dvc repro`, or `dvc pull`") from error
     if not table.schema.equals(SCHEMA):
@@ -81,7 +82,7 @@ def from_record(record: dict[str, Any]) -> Sample:
     return Sample(**values)
 
 
-_ROLES = {
+_ROLES: dict[str, set[str | None]] = {
     "ingested": {None},
     "control": {"control"},
     "null_twin": {"augmented_real"},
@@ -113,6 +114,9 @@ def broken_promises(table: pa.Table) -> Iterator[str]:
     durations; for made samples also a mark that was read back and is unique under its key, terms, a split, a control of the
     same split for every pair, and no person in two splits.
     """
+    if empty := [name for name in _GIVEN if table.column(name).null_count]:
+        yield f"empty cells in {', '.join(empty)}"
+        return
     ids: list[str] = table.column("sample_id").to_pylist()
     if ids != sorted(ids):
         yield "rows are not sorted by sample_id"
@@ -184,16 +188,26 @@ def _broken_row(row: dict[str, Any]) -> Iterator[str]:
 
 
 def _broken_media(row: dict[str, Any]) -> Iterator[str]:
-    fps = Fraction(row["fps"])
+    try:
+        fps = Fraction(row["fps"])
+    except (ValueError, ZeroDivisionError):
+        yield f"its fps {row['fps']!r} is no fraction"
+        return
+    if row["media_type"] not in ("video", "image", "audio"):
+        yield f"media type {row['media_type']!r} does not exist"
     if row["media_type"] in ("video", "image"):
         if row["width"] <= 0 or row["height"] <= 0 or row["width"] % 2 or row["height"] % 2:
             yield f"its size {row['width']}x{row['height']} is not even"
         if row["frames"] < 1 or (row["media_type"] == "image" and row["frames"] != 1):
             yield f"it has {row['frames']} frames"
-    if row["media_type"] == "video" and (fps <= 0 or abs(row["duration_s"] - row["frames"] / fps) > 1e-6):
+    if row["media_type"] == "video" and (fps <= 0 or not abs(row["duration_s"] - row["frames"] / fps) <= 1e-6):
         yield "its duration is not frames / fps"
+    if row["media_type"] == "image" and (fps or row["duration_s"]):
+        yield "it is an image, and has a duration"
     for s in row["segments"]:
-        if not 0 <= s["start_s"] < s["end_s"] <= row["duration_s"] + 1e-6:
+        if s["modality"] not in ("video", "audio"):
+            yield f"a segment of {s['modality']!r}, which does not exist"
+        elif not 0 <= s["start_s"] < s["end_s"] <= row["duration_s"] + 1e-6:
             yield f"segment {s['start_s']}-{s['end_s']} s is not inside it"
         elif row[f"{s['modality']}_label"] != "fake":
             yield f"a segment says that its {s['modality']} was changed, its label does not"
