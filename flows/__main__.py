@@ -177,9 +177,9 @@ def _terms(options: argparse.Namespace) -> None:
         print(template_yaml(options.kind), end="")
         return
     from flows.params import load_params
-    from flows.push import show_terms
+    from flows.terms import show
 
-    print(show_terms(load_params()))
+    print(show(load_params()))
 
 
 def _check(options: argparse.Namespace) -> None:

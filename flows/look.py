@@ -7,15 +7,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from flows.matched import made
+from flows.params import Params
 from forgeline.clip import Picture
 from forgeline.files import replacing
 from forgeline.image import open_image, write_image
 from forgeline.sample import Sample
 from forgeline.video import open_video, read_masks
-
-from flows import workspace
-from flows.matched import made
-from flows.params import Params
 
 OUT = Path("build/look")
 SIDE = 224

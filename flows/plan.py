@@ -13,6 +13,9 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+from flows import workspace
+from flows.params import Params
+from flows.params import Plan as PlanSection
 from forgeline.code import code_digest, library_versions
 from forgeline.errors import FactoryError, MediaError, PromiseError, SourceError, TermsError
 from forgeline.files import sha256_of, write_text
@@ -26,10 +29,6 @@ from generators.plugin import Generator, Trained
 from sources.corpus import Source
 from watermark.keys import DEMO, master
 from watermark.tile import bits_for
-
-from flows import workspace
-from flows.params import Params
-from flows.params import Plan as PlanSection
 
 SPLITS_FILE = "splits.json"
 
@@ -123,9 +122,7 @@ def _component(group: Sequence[Sample], settings: PlanSection) -> Component:
     return Component(split, because, people, clips)
 
 
-def _split_of(
-    group: Sequence[Sample], people: Sequence[str], clips: Sequence[str], settings: PlanSection
-) -> tuple[Split, str]:
+def _split_of(group: Sequence[Sample], people: Sequence[str], clips: Sequence[str], settings: PlanSection) -> tuple[Split, str]:
     by_hand = sorted({settings.assign[p] for p in people if p in settings.assign})
     if len(by_hand) > 1:
         what = f"put people into {' and '.join(by_hand)} who have clips in common"
@@ -189,8 +186,12 @@ def _permitted(
     for sample in samples:
         if sample.reason is not None or sample.label != "real":
             continue
+        terms = _terms(params.sources[sample.source])
         person = sample.target_id.split(":", 1)[1] if sample.target_id else None
-        reason = may[sample.source] or refusal(_terms(params.sources[sample.source]), person, "face", today)
+        reason = may[sample.source] or refusal(terms, person, "face", today)
+        if reason is None and sample.sample_rate and refusal(terms, person, "voice", today):
+            # The chain hands a clip's sound on, so without consent to the voice there is nothing to use.
+            reason = refusal(terms, person, "voice", today)
         if reason:
             refused[sample.sample_id] = reason
         else:
@@ -216,8 +217,8 @@ def plan_samples(parents: Sequence[Sample], params: Params) -> dict[str, list[Pl
     controls = {name: _controls(name, section, clips, params) for name, section in params.generators.items()}
     planned = {}
     for name, section in params.generators.items():
-        rows = controls[name] if controls[name] is not None else _fakes(name, section, clips, controls, params)
-        planned[name] = _marked(rows, params)
+        drafts = controls[name]
+        planned[name] = _marked(_fakes(name, section, clips, controls, params) if drafts is None else drafts, params)
     return planned
 
 
@@ -231,9 +232,7 @@ def _controls(name: str, section: Section, clips: Sequence[Sample], params: Para
     return {clip.sample_id: _draft(name, section, (clip,), None, params) for clip in clips if _fits(section, clip)}
 
 
-def _fakes(
-    name: str, section: Section, clips: Sequence[Sample], controls: dict[str, Drafts | None], params: Params
-) -> Drafts:
+def _fakes(name: str, section: Section, clips: Sequence[Sample], controls: dict[str, Drafts | None], params: Params) -> Drafts:
     generator = _generator(section)
     partner_of = controls[getattr(section, "control", "control")] or {}
     drafts: Drafts = {}
@@ -260,17 +259,11 @@ def _partner(name: str, section: Section, clip: Sample, clips: Sequence[Sample],
     """Another person's clip of the same split: whose hash with the target's name is least."""
     if clip.target_id is None:
         return None
-    others = [
-        c
-        for c in clips
-        if c.split == clip.split and c.target_id not in (None, clip.target_id) and _fits(section, c)
-    ]
+    others = [c for c in clips if c.split == clip.split and c.target_id not in (None, clip.target_id) and _fits(section, c)]
     return min(others, key=lambda c: digest([params.plan.seed, name, clip.sample_id, c.sample_id]), default=None)
 
 
-def _draft(
-    name: str, section: Section, cast: tuple[Sample, ...], control: Planned | None, params: Params
-) -> Planned:
+def _draft(name: str, section: Section, cast: tuple[Sample, ...], control: Planned | None, params: Params) -> Planned:
     """The row of a sample that is to be made from `cast`, all but its mark."""
     generator, (target, *others) = _generator(section), cast
     nobody = generator.casting == "nobody"
@@ -375,7 +368,7 @@ def _write(
 ) -> None:
     if workspace.PLAN.is_dir():
         shutil.rmtree(workspace.PLAN)
-    tracks = {s.track: sha256_of(Path(s.track)) for s in parents if s.track}
+    tracks: dict[str | None, str] = {s.track: sha256_of(Path(s.track)) for s in parents if s.track}
     for name, rows in planned.items():
         section = params.generators[name]
         module = type(section).__module__

@@ -4,13 +4,12 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
+from flows import workspace
+from flows.params import Params
 from forgeline.sample import SPLITS
 from generators.table import GENERATORS
 from watermark.keys import master
 from watermark.read import Reading, read
-
-from flows import workspace
-from flows.params import Params
 
 
 def tell(path: Path, params: Params) -> str:

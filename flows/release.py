@@ -20,6 +20,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 
+from flows import workspace
+from flows.audit import require_passed
+from flows.matched import made, matched
+from flows.params import Params
+from flows.score import FIGURES, ROWS
+from flows.terms import joined
 from forgeline.code import code_digest, library_versions
 from forgeline.errors import PromiseError
 from forgeline.files import prune, replacing, sha256_of, write_text
@@ -27,26 +33,43 @@ from forgeline.lock import holding
 from forgeline.manifest import SCHEMA, demand, read_manifest, to_record
 from forgeline.recipe import digest
 from forgeline.sample import SPLITS, Sample
-from forgeline.terms import join
-from sources.corpus import Source
-
-from flows import workspace
-from flows.audit import require_passed
-from flows.matched import made, matched
-from flows.params import Params
-from flows.score import FIGURES, ROWS
 
 CARD = workspace.RELEASE / "README.md"
 TERMS = workspace.RELEASE / "terms.json"
 SHARD_BYTES = 500 * 2**20
 ROW_GROUP_BYTES = 64 * 2**20
 
-_FILE = pa.struct({"bytes": pa.binary(), "path": pa.string()})
 _PLAIN = (
-    "sample_id media_type label video_label audio_label role content_class method variant source pair_id target_id source_id"
-    " apparent_id parents split recipe segments width height frames duration_s sample_rate mark_id mark_key_id mark_read"
-    " licence permitted_use sha256"
-).split()
+    "sample_id",
+    "media_type",
+    "label",
+    "video_label",
+    "audio_label",
+    "role",
+    "content_class",
+    "method",
+    "variant",
+    "source",
+    "pair_id",
+    "target_id",
+    "source_id",
+    "apparent_id",
+    "parents",
+    "split",
+    "recipe",
+    "segments",
+    "width",
+    "height",
+    "frames",
+    "duration_s",
+    "sample_rate",
+    "mark_id",
+    "mark_key_id",
+    "mark_read",
+    "licence",
+    "permitted_use",
+    "sha256",
+)
 
 
 def release(params: Params) -> list[Sample]:
@@ -153,18 +176,16 @@ def _schema(media_type: str, scores: list[str]) -> pa.Schema:
 
 
 def _joined_terms(params: Params) -> dict[str, Any]:
-    first, *others = (s.terms for s in params.sources.values() if isinstance(s, Source))
-    joined = join(first, *others)
-    return {**asdict(joined), "licence": joined.licence, "key": params.seal.key}
+    left = joined(params)
+    return {**asdict(left), "licence": left.licence, "key": params.seal.key}
 
 
 def _card(rows: Sequence[Sample], params: Params) -> str:
     configs = sorted({config(s) for s in rows})
-    first, *others = (s.terms for s in params.sources.values() if isinstance(s, Source))
-    joined = join(first, *others)
+    left = joined(params)
     head = {
         "pretty_name": params.release.title,
-        "license": joined.licence.lower() if joined.licence == "CC0-1.0" else "other",
+        "license": left.licence.lower() if left.licence == "CC0-1.0" else "other",
         "tags": ["deepfake-detection", "synthetic"],
         "configs": [
             {
@@ -209,13 +230,13 @@ val = load_dataset("{params.release.name}", "{configs[-1] if "video" not in conf
 {table}
 
 People: {", ".join(f"{people[s]} in {s}" for s in SPLITS)}; nobody is in two splits, nor is a recording or a file. A fake's
-`pair_id` is its control's `sample_id`. `mask` says, frame by frame, what was changed, and `segments` when; the mask of a control is
-empty. Null twins (the machinery with the person's own face) are in a config of their own.
+`pair_id` is its control's `sample_id`. `mask` says, frame by frame, what was changed, and `segments` when; the mask of a
+control is empty. Null twins (the machinery with the person's own face) are in a config of their own.
 
 ## How it was checked
 
-Every mark was read back from the finished file before the file got its name, with {key}. The audit compared plan, records and
-files, splits, pairs and terms, and passed. Figures by method, split and evaluator: `data/scores/about.json` of the same version.
+Every mark was read back from the finished file before the file got its name, with {key}. The audit compared plan, records
+and files, splits, pairs and terms, and passed. What is behind each figure: `data/scores/about.json` of the same version.
 
 ```json
 {FIGURES.read_text(encoding="utf-8").rstrip()}
@@ -223,10 +244,10 @@ files, splits, pairs and terms, and passed. Figures by method, split and evaluat
 
 ## Terms
 
-- licence of what it was made from: {joined.licence}
-- permitted use: {", ".join(joined.permitted_use) or "none"}
-- passing on: {"permitted" if joined.redistribute else "not permitted"}
-- in force {f"until {joined.expires}" if joined.expires else "without end"}
+- licence of what it was made from: {left.licence}
+- permitted use: {", ".join(left.permitted_use) or "none"}
+- passing on: {"permitted" if left.redistribute else "not permitted"}
+- in force {f"until {left.expires}" if left.expires else "without end"}
 
 ## How it can be made again
 

@@ -11,6 +11,10 @@ from typing import Any
 import numpy as np
 
 from evaluators.figure import Evaluator, Figure, Measured, Pair, Rows, Scores, measure, summarise
+from flows import workspace
+from flows.items import Finished, Item, bring_up_to_date
+from flows.matched import made, matched
+from flows.params import Params
 from forgeline.clip import Clip
 from forgeline.code import code_digest, library_versions
 from forgeline.errors import MediaError, PromiseError
@@ -20,11 +24,6 @@ from forgeline.lock import holding
 from forgeline.recipe import digest
 from forgeline.sample import Sample
 from forgeline.video import open_video, read_masks
-
-from flows import workspace
-from flows.items import Finished, Item, bring_up_to_date
-from flows.matched import made, matched
-from flows.params import Params
 
 ROWS = workspace.SCORES / "rows"
 FIGURES = workspace.SCORES / "figures.json"
@@ -71,7 +70,7 @@ def _measure(job: _Job) -> Finished:
     path = _rows_file(sample)
     flat = {f"{name}/{key}": array for name, rows in found.items() for key, array in rows.items()}
     with replacing(path) as part, part.open("wb") as file:
-        np.savez(file, evaluators=np.array(sorted(found)), **flat)
+        np.savez(file, allow_pickle=False, evaluators=np.array(sorted(found)), **flat)
     own = summarise([_measured(sample)], job.evaluators, job.frames).samples[sample.sample_id]
     figures = {name: figure.value for name, figure in own.items() if figure.value is not None}
     return Finished(replace(sample, scores={**sample.scores, **figures}), (path,))
@@ -141,7 +140,8 @@ def show(scores: Scores) -> str:
     """The sets' figures as a table."""
     lines = [f"{'method':<16} {'split':<6} {'figure':<22} {'value':>10} {'n':>6}"]
     for (method, _, split), figures in sorted(scores.sets.items()):
-        lines += [f"{method:<16} {split:<6} {name:<22} {_shown(figure):>10} {figure.n:>6}" for name, figure in sorted(figures.items())]
+        for name, figure in sorted(figures.items()):
+            lines.append(f"{method:<16} {split:<6} {name:<22} {_shown(figure):>10} {figure.n:>6}")
     return "\n".join(lines)
 
 

@@ -80,4 +80,4 @@ def processes(work: Callable[[Item], Result], items: Sequence[Item]) -> Iterator
                         yield item, Died(f"the process that worked on it died (exit code {error.exitcode})")
         finally:
             if waiting:
-                pool.stop()
+                pool.stop()  # type: ignore[no-untyped-call]

@@ -85,7 +85,7 @@ def read_masks(path: Path) -> Iterator[Mask]:
     with _reading(path) as container:
         for frame in _decoded(container, path):
             plane = frame.planes[0]  # luma as it is: a conversion to grey would rescale its range
-            rows = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)
+            rows = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)
             yield rows[: frame.height, : frame.width].copy()
 
 
@@ -94,7 +94,7 @@ def _reading(path: Path) -> Iterator[av.container.InputContainer]:
     try:
         # A file object, not a name: a hostile file name can't be taken for a protocol.
         with path.open("rb") as file, av.open(file, options=_OPEN, metadata_errors="replace") as container:
-            yield container
+            yield container  # type: ignore[misc]  # without a mode it is an input
     except FileNotFoundError as error:
         raise MediaError(path, "is not there", "put the file back, or run `python -m flows scan`") from error
     except (av.error.FFmpegError, UnicodeError, OSError) as error:
@@ -216,9 +216,9 @@ def _sound(path: Path, timing: _Timing) -> Sound | None:
                     at = due
             frame.pts = None
             for piece in resampler.resample(frame):
-                at = _place(samples, piece.to_ndarray().reshape(-1), at or 0)
+                at = _place(samples, np.asarray(piece.to_ndarray().reshape(-1), np.float32), at or 0)
         for piece in resampler.resample(None):
-            at = _place(samples, piece.to_ndarray().reshape(-1), at or 0)
+            at = _place(samples, np.asarray(piece.to_ndarray().reshape(-1), np.float32), at or 0)
     return Sound(samples, rate)
 
 
@@ -337,7 +337,8 @@ class MaskWriter:
 
 def to_int16(samples: NDArray[np.float32]) -> NDArray[np.int16]:
     """Samples in [-1, 1] as 16-bit integers, rounded to the nearest and clipped."""
-    return np.clip(np.rint(samples * np.float32(32768)), -32768, 32767).astype(np.int16)
+    scaled: NDArray[np.float32] = np.rint(samples * np.float32(32768))
+    return np.clip(scaled, -32768, 32767).astype(np.int16)
 
 
 def _mp4(path: Path) -> av.container.OutputContainer:

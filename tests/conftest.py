@@ -4,7 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -102,7 +102,7 @@ def copied(checkout: Checkout, path: Path, data: Sequence[str] = ("data", ".dvc"
 
 
 @pytest.fixture(scope="session")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Checkout]:
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
     """A checkout with the tiny dataset built by `dvc repro` and two workers. Shared by all tests: don't change it."""
     shared = tmp_path_factory.getbasetemp()
     if os.environ.get("PYTEST_XDIST_WORKER"):
@@ -115,7 +115,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Checkout]:
             (path / "built").touch()
             with (path / ".git/info/exclude").open("a") as exclude:
                 exclude.write("/built\n")
-    yield Checkout(path, user_env(path.parent))
+    return Checkout(path, user_env(path.parent))
 
 
 @pytest.fixture

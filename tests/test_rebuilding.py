@@ -155,7 +155,7 @@ def test_kills_at_any_moment_leave_nothing_half_made(tiny: Checkout, tmp_path: P
             else:
                 run.kill()
             run.wait()
-            gone, alive = psutil.wait_procs(family, timeout=20)
+            _, alive = psutil.wait_procs(family, timeout=20)
             assert not alive, f"outlived dvc: {alive}"
     victim.repro()
     assert victim.lock() == tiny.lock()
