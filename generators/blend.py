@@ -21,11 +21,14 @@ FAR = 50.0
 
 
 def colours_at(picture: Picture, mesh: Floats) -> Floats:
-    """Mean colours (468, 3) of a face's picture around the points of its mesh."""
-    scale = 64 / max(picture.shape)
-    small = cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-    at = np.clip((mesh[:, :2] * scale).astype(int), 0, np.array(small.shape[1::-1]) - 1)
-    return np.asarray(small[at[:, 1], at[:, 0]], np.float32)
+    """Mean colours (468, 3) of a picture around the points of a face's mesh, over a GRID-th of the face's box."""
+    low, high = mesh[:, :2].min(0), mesh[:, :2].max(0)
+    x0, y0 = np.clip(low, 0, np.array(picture.shape[1::-1]) - 1).astype(int)
+    x1, y1 = np.clip(high, (x0, y0), picture.shape[1::-1]).astype(int) + 1
+    at = ((mesh[:, :2] - (x0, y0)) * GRID / (x1 - x0, y1 - y0)).astype(int)
+    at = np.clip(at, 0, GRID - 1)
+    colours: Floats = shrink(picture[y0:y1, x0:x1])[at[:, 1], at[:, 0]]
+    return colours
 
 
 def match_colours(picture: Picture, own: Floats, wanted: Floats) -> Picture:
@@ -42,7 +45,8 @@ def match_colours(picture: Picture, own: Floats, wanted: Floats) -> Picture:
 
 def shrink(plane: NDArray[np.uint8] | Floats) -> Floats:
     """A plane or picture of the face's box, averaged onto GRID x GRID cells: a cell is the same place in every frame."""
-    return np.asarray(cv2.resize(plane, (GRID, GRID), interpolation=cv2.INTER_AREA), np.float32)
+    step = max(1, min(plane.shape[:2]) // (2 * GRID))  # at least two samples a side and cell; all of them cost four times more
+    return np.asarray(cv2.resize(plane[::step, ::step], (GRID, GRID), interpolation=cv2.INTER_AREA), np.float32)
 
 
 def membrane(values: Floats, trust: Floats) -> Floats:
@@ -86,7 +90,8 @@ def poisson_bend(under: Picture, over: Picture, trust: Floats) -> Floats:
 
 def poisson(under: Picture, over: Picture, alpha: Mask, bend: Floats) -> Picture:
     """`over`, its colours changed by `bend` (see `poisson_bend`) and its detail kept, laid on `under` by `alpha`."""
-    return mix(under, over + cv2.resize(bend, alpha.shape[::-1], interpolation=cv2.INTER_LINEAR), alpha)
+    bent = cv2.add(over, cv2.resize(bend, alpha.shape[::-1], interpolation=cv2.INTER_LINEAR), dtype=cv2.CV_8U)
+    return mix(under, np.asarray(bent, np.uint8), alpha)
 
 
 def multiband(under: Picture, over: Picture, alpha: Mask) -> Picture:
@@ -108,11 +113,10 @@ def multiband(under: Picture, over: Picture, alpha: Mask) -> Picture:
     for detail in reversed(details):
         change = cv2.pyrUp(change, dstsize=detail.shape[1::-1]) + detail
     inside = np.minimum(alpha, 127) * 2 + alpha // 128
-    return mix(under, under + change, inside)
+    return mix(under, np.clip(under + change + 0.5, 0, 255).astype(np.uint8), inside)
 
 
-def mix(under: Picture, over: NDArray[Any], alpha: Mask) -> Picture:
+def mix(under: Picture, over: Picture, alpha: Mask) -> Picture:
     """`under` where alpha is 0, `over` where it is 255, and their weighted mean between."""
-    lower, share = under.astype(np.float32), (alpha.astype(np.float32) / 255)[..., None]
-    mixed = lower + (over - lower) * share
-    return np.clip(mixed + 0.5, 0, 255).astype(np.uint8)
+    share = alpha.astype(np.float32) / 255
+    return np.asarray(cv2.blendLinear(under, over, 1 - share, share), np.uint8)

@@ -128,10 +128,10 @@ def _near(points: NDArray[np.int32], edges: int) -> NDArray[np.bool_]:
 
 INSIDE = (2 - _near(OVAL, 0) - _near(OVAL, 1).astype(np.float32)) / 2
 """(468,) how far inside the face each point is: 0 on its outline, 0.5 one edge inwards, 1 from there on."""
-_BROWS_AND_EYES = _near(np.concatenate([RIGHT_BROW, LEFT_BROW, RIGHT_EYE, LEFT_EYE]), 1)
-HAIR = _near(OVAL, 1) | (_near(OVAL, 2) & ~_BROWS_AND_EYES)
-"""(468,) where hair may hang into the face and is left as it is; brows are hair that belongs there."""
-STRAND = HAIR | (_near(OVAL, 3) & ~_BROWS_AND_EYES)
+_BROWS_AND_EYES = np.concatenate([RIGHT_BROW, LEFT_BROW, RIGHT_EYE, LEFT_EYE])
+HAIR = _near(OVAL, 1) | (_near(OVAL, 2) & ~_near(_BROWS_AND_EYES, 1))
+"""(468,) where a target's hair may hang into the face and is left as it is; brows are hair that belongs there."""
+STRAND = _near(OVAL, 3) & ~_near(_BROWS_AND_EYES, 0)
 """(468,) where a source's hair is painted over: further inside, because here nothing but a strand would be lost."""
 
 
@@ -152,19 +152,21 @@ def _cut_out(picture: Picture, mesh: Floats) -> Face:
     skin = colours_at(part, local)[SKIN]
     (hair,), covered = spread(mesh, STRAND[:, None].astype(np.float32), CLOSED, box)
     reach = 1 + 2 * round(0.02 * max(part.shape))
-    likeness = np.asarray(cv2.erode(_likeness(part, skin), np.ones((reach, reach), np.uint8)), np.float32)
+    likeness = _likeness(part, skin, reach + 2)
+    likeness = np.asarray(cv2.erode(likeness, np.ones((reach, reach), np.uint8)), np.float32)
     wrong = (1 - likeness) * np.maximum(hair, 1 - covered)
     smooth = membrane(shrink(part), 10 * shrink(likeness))
-    painted = mix(
-        part,
-        np.asarray(cv2.resize(smooth, part.shape[1::-1], interpolation=cv2.INTER_LINEAR)),
-        np.asarray(cv2.blur(wrong, (reach, reach)) * 255).astype(np.uint8),
-    )
+    smooth = np.clip(cv2.resize(smooth, part.shape[1::-1], interpolation=cv2.INTER_LINEAR), 0, 255)
+    alpha = np.asarray(cv2.blur(wrong, (reach, reach)) * 255).astype(np.uint8)
+    painted = mix(part, smooth.astype(np.uint8), alpha)
     return Face(painted, local, np.median(skin, axis=0))
 
 
-def _likeness(colours: NDArray[np.uint8] | Floats, skin: Floats) -> Floats:
-    """How much each of (…, 3) colours looks like `skin` (n, 3), 0 … 1: hair, glasses and background do not."""
+def _likeness(picture: NDArray[np.uint8] | Floats, skin: Floats, thin: int) -> Floats:
+    """How much each pixel (h, w, 3) looks like the colours `skin` (n, 3), 0 … 1: hair and background do not.
+
+    Lines of less than `thin` pixels count as what is around them: a frame of glasses that is half hair is no glasses.
+    """
 
     def split(colours: NDArray[np.uint8] | Floats) -> Floats:
         light = colours.mean(-1, dtype=np.float32)
@@ -173,8 +175,9 @@ def _likeness(colours: NDArray[np.uint8] | Floats, skin: Floats) -> Floats:
     parts = split(skin)
     middle = np.median(parts, axis=0)
     width = np.maximum(1.5 * np.median(np.abs(parts - middle), axis=0), (12, 5, 5))
-    distance = np.sqrt(np.square((split(colours) - middle) / width).sum(-1))
-    return np.asarray(np.clip((5 - distance) / 2, 0, 1), np.float32)
+    distance = np.sqrt(np.square((split(picture) - middle) / width).sum(-1))
+    likeness = np.clip((5 - distance) / 2, 0, 1).astype(np.float32)
+    return np.asarray(cv2.morphologyEx(likeness, cv2.MORPH_CLOSE, np.ones((thin, thin), np.uint8)), np.float32)
 
 
 class Seam:
@@ -189,7 +192,7 @@ class Seam:
         box = x0, y0, x1, y1 = face_box(mesh, picture.shape)
         under, face = picture[y0:y1, x0:x1], self._face
         skin = self._slowly("skin", colours_at(under, mesh - np.array([x0, y0, 0], np.float32))[SKIN])
-        bare = self._slowly("bare", _likeness(shrink(under), skin))
+        bare = self._slowly("bare", _likeness(shrink(under), skin, 3))
         values = np.concatenate([face.mesh[:, :2], INSIDE[:, None], HAIR[:, None]], 1)
         (map_x, map_y, inside, hair), covered = spread(mesh, values, CLOSED, box)
         over = np.asarray(cv2.remap(face.picture, map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE), np.uint8)

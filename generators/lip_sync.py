@@ -180,7 +180,8 @@ def _paint(picture: Picture, mask: Mask, moved: Floats, skin: Floats, share: flo
     teeth = np.clip((edge - below) / 0.02, 0, 1) * np.clip((0.85 - np.abs(across)) * 4, 0, 1)
     alpha = np.asarray(cv2.blur(covered * np.float32(255 * share), (3, 3)) * covered).round().astype(np.uint8)
     part = slice(y0, y1), slice(x0, x1)
-    picture[part] = mix(picture[part], mouth + (enamel - mouth) * teeth, alpha)
+    inner = np.clip(mouth + (enamel - mouth) * teeth, 0, 255).astype(np.uint8)
+    picture[part] = mix(picture[part], inner, alpha)
     mask[part] = np.maximum(mask[part], alpha)
 
 

@@ -78,12 +78,13 @@ def move(picture: Picture, mask: Mask, mesh: Floats, moved: Floats) -> None:
         return
     box = x0, y0, x1, y1 = face_box(after[np.unique(active)], picture.shape)
     (map_x, map_y), covered = spread(after, before[:, :2], active, box)
-    y, x = np.mgrid[y0:y1, x0:x1].astype(np.float32)
-    bent = covered * (np.hypot(map_x - x, map_y - y) > STILL)
+    x, y = np.arange(x0, x1, dtype=np.float32), np.arange(y0, y1, dtype=np.float32)[:, None]
+    bent = covered * (np.square(map_x - x) + np.square(map_y - y) > STILL**2)
     bent = np.asarray(cv2.morphologyEx(bent, cv2.MORPH_CLOSE, np.ones((5, 5), np.uint8))) * covered
     laid = cv2.remap(picture, map_x, map_y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
-    np.copyto(picture[y0:y1, x0:x1], laid, where=bent[..., None] > 0)
-    np.maximum(mask[y0:y1, x0:x1], bent * 255, out=mask[y0:y1, x0:x1], casting="unsafe")
+    part = slice(y0, y1), slice(x0, x1)
+    picture[part] = cv2.copyTo(laid, bent, picture[part])
+    mask[part] = np.maximum(mask[part], bent * np.uint8(255))
 
 
 @cache
@@ -97,23 +98,36 @@ def _compiled() -> Callable[..., None]:
 
 def _rasterise(points: Any, values: Any, triangles: Any, planes: Any, depth: Any) -> None:
     count, height, width = planes.shape
+    rise = np.empty((count + 1, 3))  # of z and of each value: at (0, 0), a pixel to the right, a pixel down
     for t in range(triangles.shape[0]):
         a, b, c = triangles[t, 0], triangles[t, 1], triangles[t, 2]
         xa, ya, xb, yb, xc, yc = points[a, 0], points[a, 1], points[b, 0], points[b, 1], points[c, 0], points[c, 1]
-        area = (yb - yc) * (xa - xc) + (xc - xb) * (ya - yc)
+        area = float((yb - yc) * (xa - xc) + (xc - xb) * (ya - yc))
         if abs(area) < 1e-6:
             continue
-        left, right = max(int(np.ceil(min(xa, xb, xc))), 0), min(int(np.floor(max(xa, xb, xc))), width - 1)
+        # Shares of the three corners at a pixel: u = u0 + ux x + uy y, and so on; inside the triangle none is negative.
+        ux, uy, vx, vy = (yb - yc) / area, (xc - xb) / area, (yc - ya) / area, (xa - xc) / area
+        u0, v0 = -ux * xc - uy * yc, -vx * xc - vy * yc
+        for k in range(count + 1):
+            p, q, r = (
+                (points[a, 2], points[b, 2], points[c, 2]) if k == 0 else (values[a, k - 1], values[b, k - 1], values[c, k - 1])
+            )
+            rise[k, 0] = r + u0 * (p - r) + v0 * (q - r)
+            rise[k, 1] = ux * (p - r) + vx * (q - r)
+            rise[k, 2] = uy * (p - r) + vy * (q - r)
         top, bottom = max(int(np.ceil(min(ya, yb, yc))), 0), min(int(np.floor(max(ya, yb, yc))), height - 1)
         for y in range(top, bottom + 1):
-            for x in range(left, right + 1):
-                u = ((yb - yc) * (x - xc) + (xc - xb) * (y - yc)) / area
-                v = ((yc - ya) * (x - xc) + (xa - xc) * (y - yc)) / area
-                w = 1 - u - v
-                if u < -1e-4 or v < -1e-4 or w < -1e-4:
-                    continue
-                z = u * points[a, 2] + v * points[b, 2] + w * points[c, 2]
+            left, right = max(min(xa, xb, xc), 0.0), min(max(xa, xb, xc), width - 1.0)
+            for start, step in ((u0 + uy * y, ux), (v0 + vy * y, vx), (1 - u0 - v0 - (uy + vy) * y, -ux - vx)):
+                if step > 1e-9:
+                    left = max(left, (-1e-4 - start) / step)
+                elif step < -1e-9:
+                    right = min(right, (-1e-4 - start) / step)
+                elif start < -1e-4:
+                    right = -1.0
+            for x in range(int(np.ceil(left)), int(np.floor(right)) + 1):
+                z = rise[0, 0] + rise[0, 1] * x + rise[0, 2] * y
                 if z < depth[y, x]:
                     depth[y, x] = z
                     for k in range(count):
-                        planes[k, y, x] = u * values[a, k] + v * values[b, k] + w * values[c, k]
+                        planes[k, y, x] = rise[k + 1, 0] + rise[k + 1, 1] * x + rise[k + 1, 2] * y
