@@ -17,8 +17,8 @@ from typing import Any
 
 import cv2
 import numpy as np
+from numpy import fft
 from numpy.typing import NDArray
-from scipy import fft
 
 from forgeline.clip import Picture
 from forgeline.errors import MediaError, PromiseError
