@@ -23,8 +23,10 @@ from scipy.interpolate import LinearNDInterpolator
 from scipy.sparse.linalg import spsolve
 
 from forgeline.clip import Clip, Made, Picture, Sound, Track
-from forgeline.errors import MediaError
+from forgeline.errors import MediaError, WeightsError
+from forgeline.faces import FaceFinder, track_faces
 from forgeline.mesh import LEFT_BROW, LEFT_EYE, LIPS_INNER, LIPS_OUTER, OVAL, RIGHT_BROW, RIGHT_EYE, TRIANGLES
+from forgeline.video import open_video
 from generators.attributes import Attributes, edited
 from generators.blend import match_colours, membrane, mix, multiband
 from generators.blend_swap import BlendSwap, fitting_frames
@@ -530,3 +532,69 @@ def test_outside_the_face_nothing_moves() -> None:
 def test_edits_are_drawn_for_each_clip() -> None:
     first = [next(Attributes()([drawn(1)], np.random.default_rng(seed)).pictures)[0] for seed in (1, 2)]
     assert not np.array_equal(first[0], first[1])
+
+
+# ------------------------------------------------------------------------------------------ real footage
+
+GRID = SHARED / "media" / "grid"
+EMBEDDER = SHARED / "weights" / "mobilefacenet" / "mobilefacenet_photo_analyze.onnx"
+
+
+@pytest.fixture(scope="module")
+def finder() -> FaceFinder:
+    if not GRID.exists():
+        pytest.skip("needs the GRID clips in ../shared/media")
+    try:
+        return FaceFinder()
+    except WeightsError as error:
+        pytest.skip(f"no face nets here: {error}")
+
+
+def footage(name: str, finder: FaceFinder) -> Clip:
+    clip = open_video(GRID / f"{name}.mpg")
+    pictures = tuple(clip.pictures())[::3]
+    clip = replace(clip, frames=len(pictures), fps=clip.fps / 3, pictures=lambda: iter(pictures))
+    return replace(clip, track=track_faces(clip, finder)[0])
+
+
+def lip_gap(mesh: NDArray[np.float32]) -> float:
+    return float(np.hypot(*(mesh[13] - mesh[14])[:2]) / np.hypot(*(mesh[10] - mesh[152])[:2]))
+
+
+def identity(picture: Picture, face: NDArray[np.float32]) -> NDArray[np.float32]:
+    """MobileFaceNet's embedding (Chen et al. 2018) of the face with this mesh, of length 1."""
+    places = np.array([[38.3, 51.7], [73.5, 51.5], [56.0, 71.7], [41.5, 92.4], [70.7, 92.2]], np.float32)
+    points = np.stack([face[p, :2].mean(0) for p in ([33, 133], [362, 263], [4], [61], [291])])
+    turn, _ = cv2.estimateAffinePartial2D(points, places, method=cv2.LMEDS)
+    net = cv2.dnn.readNetFromONNX(str(EMBEDDER))
+    net.setInput(cv2.dnn.blobFromImage(cv2.warpAffine(picture, turn, (112, 112)), 1 / 127.5, mean=(127.5,) * 3))
+    embedding = net.forward().ravel()
+    return np.asarray(embedding / np.linalg.norm(embedding), np.float32)
+
+
+@pytest.mark.parametrize("blend", ["poisson", "multiband"])
+def test_a_real_swap_takes_the_face_and_leaves_the_expression(finder: FaceFinder, blend: str) -> None:
+    target, source = footage("sbwe5n", finder), footage("lwbsza", finder)
+    swap = BlendSwap.model_validate({"blend": blend})
+    pictures = [picture for picture, _ in swap([target, source], np.random.default_rng(0)).pictures]
+    assert target.track is not None
+    assert source.track is not None
+    meshes = [finder.find(picture)[0].mesh for picture in pictures]
+    gaps = [[lip_gap(a), lip_gap(b)] for a, b in zip(meshes, target.track.mesh, strict=True)]
+    assert np.corrcoef(np.array(gaps).T)[0, 1] > 0.8
+    if not EMBEDDER.exists():
+        pytest.skip("needs the MobileFaceNet weights in ../shared/weights")
+    swapped = identity(pictures[10], meshes[10])
+    of_source = identity(list(source.pictures())[10], source.track.mesh[10])
+    of_target = identity(list(target.pictures())[10], target.track.mesh[10])
+    assert swapped @ of_source > swapped @ of_target + 0.2
+
+
+def test_real_lips_follow_the_speech(finder: FaceFinder) -> None:
+    target, speaker = footage("bbaf2n", finder), footage("lbax4n", finder)
+    made = LipSync()([target, speaker], np.random.default_rng(0))
+    gaps = [lip_gap(finder.find(picture)[0].mesh) for picture, _ in made.pictures]
+    speech = speaker.sound()
+    assert speech is not None
+    openness, _ = follow(speech, target.frames, float(target.fps))
+    assert np.corrcoef(gaps, openness)[0, 1] > 0.8
