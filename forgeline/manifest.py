@@ -34,7 +34,7 @@ _TYPES: dict[str, pa.DataType] = {
 }
 NAMES = tuple(f.name for f in fields(Sample))
 SCHEMA = pa.schema([pa.field(name, _TYPES.get(name, _TEXT)) for name in NAMES])
-_GIVEN = tuple(f.name for f in fields(Sample) if "None" not in str(f.type))
+_GIVEN = tuple(f.name for f in fields(Sample) if f.default is not None)
 """A column a field of `Sample`; `fps` is text, as an exact fraction ("30000/1001")."""
 
 
