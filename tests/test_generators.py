@@ -378,6 +378,19 @@ def test_yaw_is_measured_in_degrees() -> None:
         assert abs(yaw(pose(0, turn, 0, 0, 100))) == pytest.approx(abs(turn), abs=1)
 
 
+def test_the_source_frame_is_turned_like_the_target_and_has_open_eyes() -> None:
+    target, source = drawn(1, [20] * FRAMES), drawn(2, [0, -20, 10, 18, 22, 40, 30, 5, 0, 0])
+    best = fitting_frames(source, target, 35)
+    assert best[0] in (3, 6)
+    assert set(best) == {0, 1, 2, 3, 6, 7, 8, 9}, "neither unseen nor turned too far"
+    assert source.track is not None
+    blinking = source.track.mesh.copy()
+    for lower, upper in ((145, 159), (374, 386)):
+        blinking[best[0], lower] = blinking[best[0], upper]
+    shut = replace(source, track=replace(source.track, mesh=blinking))
+    assert fitting_frames(shut, target, 35)[0] != best[0]
+
+
 @pytest.mark.parametrize("blend", ["poisson", "multiband"])
 def test_the_swap_shows_the_source(blend: str) -> None:
     target, source = drawn(1), drawn(2)
@@ -474,23 +487,29 @@ def test_lips_part_as_far_as_asked(opening: float) -> None:
     assert np.array_equal(moved[high], mesh[high])
 
 
-def test_a_mouth_that_was_shut_is_dark_inside_when_it_opens() -> None:
-    target = drawn(1)
+def test_a_mouth_that_was_shut_opens_onto_painted_dark_only_when_there_is_speech() -> None:
+    target, mesh = drawn(1), pose(0.0, 0, 88, 100, 100)
+    mesh[LIPS_INNER[11:], 1] = mesh[LIPS_INNER[9:0:-1], 1]
+    picture = draw(mesh, 1, np.random.default_rng(0))
+    cv2.fillPoly(picture, [np.round(mesh[LIPS_OUTER, :2]).astype(np.int32)], (150, 70, 80))
     assert target.track is not None
-    shut = replace(target, track=replace(target.track, mesh=np.stack([pose(0.0, 0, 88, 100, 100)] * FRAMES)))
-    picture = draw(pose(0.0, 0, 88, 100, 100), 1, np.random.default_rng(0))
+    shut = replace(target, track=replace(target.track, mesh=np.stack([mesh] * FRAMES), seen=np.ones(FRAMES, np.bool_)))
     shut = replace(shut, pictures=lambda: iter([picture] * FRAMES))
-    speaker = drawn(2)
-    sound = speaker.sound()
-    assert sound is not None
-    openness, _ = follow(sound, FRAMES, float(FPS))
-    loudest = int(np.where(target.track.seen, openness, 0).argmax())
-    laid, mask = list(LipSync()([shut, speaker], np.random.default_rng(0)).pictures)[loudest]
+    speech = 0.3 * np.sin(np.arange(16000) * 0.2).astype(np.float32)
+    speech[: round(16000 * 5 / FPS)] = 0
+    made = LipSync(width=0)([shut, replace(drawn(2), sound=lambda: Sound(speech, 16000))], np.random.default_rng(0))
+    frames = list(made.pictures)
+    changed = np.array([mask is not None and mask.any() for _, mask in frames])
+    assert not changed[:3].any()
+    assert changed[6:].all()
+    assert [s for s in made.segments if s.modality == "video"] == list(spans(changed, FPS, "video"))
+    laid, mask = frames[8]
     assert mask is not None
-    mesh = speak(pose(0.0, 0, 88, 100, 100), 0.16 * float(openness[loudest]), 1)
-    x, y = (0.2 * mesh[13] + 0.8 * mesh[14])[:2].round().astype(int)
+    openness, _ = follow(Sound(speech, 16000), FRAMES, float(FPS))
+    lips = speak(mesh, 0.16 * float(openness[8]), 1)
+    x, y = (0.2 * lips[13] + 0.8 * lips[14])[:2].round().astype(int)
     assert mask[y, x] == 255
-    assert laid[y, x].mean() < 0.6 * np.median(picture[80:120, 70:100])
+    assert laid[y, x].mean() < 0.7 * picture[round(float(mesh[14, 1])), 88].mean()
 
 
 def _same(sound: Sound | None) -> Sound | None:
