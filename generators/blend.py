@@ -34,12 +34,14 @@ def colours_at(picture: Picture, mesh: Floats) -> Floats:
 def match_colours(picture: Picture, own: Floats, wanted: Floats) -> Picture:
     """The picture with each channel's curve bent so that the colour `own` (3,) becomes `wanted` (3,), both in 0 … 255.
 
-    Darker by a factor, brighter by a power: black stays black and bright eyes don't burn out. (Moving mean and deviation
-    of each channel, as Reinhard et al. 2001 do, gives purple lips where one skin is blotchy and the other is not.)
+    Darker by a factor; brighter halfway between a factor, which burns out, and a power, which washes out. (Moving mean
+    and deviation of each channel, as Reinhard et al. 2001 do, gives purple lips where only one of the skins is blotchy.)
     """
     level = np.arange(256, dtype=np.float32)[:, None] / 255
     own, wanted = np.clip(own / 255, 0.02, 0.98), np.clip(wanted / 255, 0.02, 0.98)
-    curve = np.where(wanted < own, level * wanted / own, level ** (np.log(wanted) / np.log(own)))
+    factor = np.minimum(level * wanted / own, 1)
+    power = level ** (np.log(wanted) / np.log(own))
+    curve = np.where(wanted < own, factor, (factor + power) / 2)
     return np.asarray(cv2.LUT(picture, (curve * 255).round().astype(np.uint8)[None]), np.uint8)
 
 
