@@ -17,6 +17,8 @@ def open_image(path: Path, track: Track | None = None) -> Clip:
         with Image.open(path, formats=("PNG", "JPEG", "WEBP", "BMP", "TIFF")) as file:
             if max(file.size) > LONGEST_SIDE:
                 raise MediaError(path, f"is larger than {LONGEST_SIDE} pixels", "scale it down, or leave it out")
+            if file.mode.startswith(("I", "F")):  # Pillow would cut its values off, not scale them
+                raise MediaError(path, "has more than 8 bits a channel", "save it with 8 bits, or leave it out")
             picture = np.asarray(ImageOps.exif_transpose(file).convert("RGB"))
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise MediaError(path, f"is broken or no picture ({error})", "replace it by a whole copy, or leave it out") from error
