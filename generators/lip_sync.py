@@ -67,6 +67,8 @@ class LipSync(Section):
     def __call__(self, parents: Sequence[Clip], rng: np.random.Generator) -> Made:
         """The target's picture, its mouth bent to the other's speech, which is cut or padded to the target's length."""
         target, speaker = parents
+        if not target.fps:
+            raise MediaError(target.name, "is a still image", "leave it out as a target")
         speech = speaker.sound()
         if speech is None or not speech.samples.any():
             raise MediaError(speaker.name, "has no sound to speak", "leave it out as a voice")

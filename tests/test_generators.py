@@ -512,6 +512,12 @@ def test_a_mouth_that_was_shut_opens_onto_painted_dark_only_when_there_is_speech
     assert laid[y, x].mean() < 0.7 * picture[round(float(mesh[14, 1])), 88].mean()
 
 
+def test_a_still_image_cannot_speak() -> None:
+    still = replace(drawn(1), media_type="image", fps=Fraction(0))
+    with pytest.raises(MediaError, match="person 1: is a still image"):
+        LipSync()([still, drawn(2)], np.random.default_rng(0))
+
+
 def _same(sound: Sound | None) -> Sound | None:
     return sound
 
