@@ -130,11 +130,8 @@ def _outputs(lock: str) -> dict[str, dict[str, str]]:
 def _never_pushed(graph: dict[str, Any]) -> set[str]:
     """The stages of a dvc.yaml with an output that no remote has."""
     outs = {name: stage.get("do", stage).get("outs", ()) for name, stage in graph["stages"].items()}
-    return {
-        name
-        for name, some in outs.items()
-        if any(isinstance(out, dict) and settings.get("push") is False for out in some for settings in out.values())
-    }
+    settings = {name: [s for out in some if isinstance(out, dict) for s in out.values()] for name, some in outs.items()}
+    return {name for name, some in settings.items() if any(s.get("push") is False for s in some)}
 
 
 def link(place: Place) -> None:

@@ -36,6 +36,8 @@ def run_stage(stage: str, of: str | None, run: Callable[[], None]) -> None:
         run()
         return
     require_server()
+    for kind in ("FLOW", "TASK"):  # the console then shows what it shows without a server
+        os.environ.setdefault(f"PREFECT_LOGGING_FORMATTERS_STANDARD_{kind}_RUN_FMT", "%(message)s")
     from prefect import flow
 
     title = f"{stage} {of}" if of else stage
@@ -81,11 +83,11 @@ def _in_tasks(what: str, work: Work, jobs: Sequence[Item]) -> Results:
     table = []
     while shards:
         members = shards.popleft()
-        first = last = _shard(members[0])
         while shards and len(members) < enough:
-            last = _shard(shards[0][0])
             members += shards.popleft()
-        title = first if first == last else f"{first} to {last}"
+        title = f"{done + 1} to {done + len(members)} of {len(jobs)}"
+        if names := sorted({job.sample.shard for job in members if job.sample.shard}):
+            title += f" ({names[0]}{f' to {names[-1]}' if len(names) > 1 else ''})"
         started = time.monotonic()
         died = 0
         for job, result in _task(work, members, f"{what}: {title}"):
@@ -95,7 +97,7 @@ def _in_tasks(what: str, work: Work, jobs: Sequence[Item]) -> Results:
         done += len(members)
         enough = max(least, math.ceil(len(members) * _SHORTEST_S / seconds))
         update_progress_artifact(bar, 100 * done / len(jobs))
-        table.append({"shards": title, "items": len(members), "died": died, "seconds": round(seconds, 1)})
+        table.append({"which": title, "items": len(members), "died": died, "seconds": round(seconds, 1)})
     create_table_artifact(table, key=name, description=f"{what}: {done} items made")
 
 
