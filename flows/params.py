@@ -13,6 +13,7 @@ from evaluators.table import EVALUATORS
 from forgeline.errors import ParamsError
 from forgeline.sample import SPLITS, Split
 from forgeline.section import Section
+from generators.plugin import Generator
 from generators.table import GENERATORS
 from sources.demo import Demo
 from sources.table import SOURCES
@@ -117,12 +118,15 @@ class Params(BaseModel):
 
     @model_validator(mode="after")
     def _fakes_need_controls(self) -> "Params":
-        for name, generator in self.generators.items():
-            control = getattr(generator, "control", "control")
+        for name, section in self.generators.items():
+            control = section.control if isinstance(section, Generator) else name
             if control not in self.generators:
-                raise _NamedError(
-                    ("generators", name), f"needs its matched control {control!r}", f"add `{control}:` to generators"
-                )
+                what = f"needs its matched control {control!r}"
+                raise _NamedError(("generators", name), what, f"add `{control}:` to generators")
+            sizes = {getattr(self.generators[n], "size", None) for n in (name, control)}
+            if len(sizes) > 1:
+                what = f"is made at another size than its control {control!r}"
+                raise _NamedError(("generators", name, "size"), what, "give both the same size")
         return self
 
 

@@ -234,7 +234,7 @@ def _controls(name: str, section: Section, clips: Sequence[Sample], params: Para
 
 def _fakes(name: str, section: Section, clips: Sequence[Sample], controls: dict[str, Drafts | None], params: Params) -> Drafts:
     generator = _generator(section)
-    partner_of = controls[getattr(section, "control", "control")] or {}
+    partner_of = controls[generator.control] or {}
     drafts: Drafts = {}
     for clip in clips:
         control = partner_of.get(clip.sample_id)

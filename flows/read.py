@@ -48,7 +48,8 @@ def _known(mark: str, key_id: str) -> list[str]:
     shown = ["sample_id", "label", "method", "role", "split", "target_id", "source_id"]
     where = [*workspace.MADE.glob(f"*/{workspace.MANIFEST}"), *workspace.RELEASE.glob("*/*/*.parquet")]
     for path in sorted(where):
-        rows = pq.read_table(path, columns=[*shown, "mark_id", "mark_key_id"]).to_pylist()
+        with pq.ParquetFile(path) as file:
+            rows = file.read([*shown, "mark_id", "mark_key_id"]).to_pylist()
         for row in rows:
             if (row["mark_id"], row["mark_key_id"]) == (mark, key_id):
                 people = " from ".join(p for p in (row["target_id"], row["source_id"]) if p) or "nobody"

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from evaluators.figure import Evaluator, Figure, Measured, Pair, Rows, Scores, measure, summarise
+from evaluators.figure import Evaluator, Measured, Pair, Rows, Scores, measure, summarise
 from flows import workspace
 from flows.items import Finished, Item, bring_up_to_date
 from flows.matched import made, matched
@@ -141,9 +141,8 @@ def show(scores: Scores) -> str:
     lines = [f"{'method':<16} {'split':<6} {'figure':<22} {'value':>10} {'n':>6}"]
     for (method, _, split), figures in sorted(scores.sets.items()):
         for name, figure in sorted(figures.items()):
-            lines.append(f"{method:<16} {split:<6} {name:<22} {_shown(figure):>10} {figure.n:>6}")
+            if figure.value is not None:
+                lines.append(f"{method:<16} {split:<6} {name:<22} {figure.value:>10.4f} {figure.n:>6}")
+    absent = {(name, str(f.reason)) for figures in scores.sets.values() for name, f in figures.items() if f.value is None}
+    lines += [f"no {name}: {reason}" for name, reason in sorted(absent)]
     return "\n".join(lines)
-
-
-def _shown(figure: Figure) -> str:
-    return f"{figure.value:.4f}" if figure.value is not None else "-"

@@ -54,7 +54,8 @@ def read_manifest(path: Path) -> list[Sample]:
 def read_table(path: Path) -> pa.Table:
     """A manifest as a table of `SCHEMA`."""
     try:
-        table = pq.read_table(path, partitioning=None)  # a folder named "a=b" is no column
+        with pq.ParquetFile(path) as file:  # `read_table` would import pandas, and read columns from folders' names
+            table = file.read()
     except (OSError, pa.ArrowException) as error:
         raise PromiseError(path, f"can't be read as a manifest ({error})", "run `dvc repro`, or `dvc pull`") from error
     if not table.schema.equals(SCHEMA):
@@ -209,7 +210,7 @@ def _broken_media(row: dict[str, Any]) -> Iterator[str]:
             yield f"a segment of {s['modality']!r}, which does not exist"
         elif not 0 <= s["start_s"] < s["end_s"] <= row["duration_s"] + 1e-6:
             yield f"segment {s['start_s']}-{s['end_s']} s is not inside it"
-        elif row[f"{s['modality']}_label"] != "fake":
+        elif row[f"{s['modality']}_label"] != "fake" and row["role"] not in ("null_twin", "augmentation"):
             yield f"a segment says that its {s['modality']} was changed, its label does not"
 
 

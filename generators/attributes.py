@@ -40,6 +40,7 @@ class Attributes(Section):
     casting: ClassVar[Casting] = "own"
     changes: ClassVar[frozenset[Stream]] = frozenset({"video"})
     apparent: ClassVar[Literal["target", "source", "nobody"]] = "target"
+    control: ClassVar[str] = "control"
     source_type: ClassVar[str] = "compositeSynthetic"
 
     def __call__(self, parents: Sequence[Clip], rng: np.random.Generator) -> Made:

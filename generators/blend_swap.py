@@ -54,6 +54,7 @@ class BlendSwap(Section):
     casting: ClassVar[Casting] = "pair"
     changes: ClassVar[frozenset[Stream]] = frozenset({"video"})
     apparent: ClassVar[Literal["target", "source", "nobody"]] = "source"
+    control: ClassVar[str] = "control"
     source_type: ClassVar[str] = "compositeSynthetic"
 
     def __call__(self, parents: Sequence[Clip], rng: np.random.Generator) -> Made:

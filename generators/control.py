@@ -19,6 +19,7 @@ class Control(Section):
     casting: ClassVar[Casting] = "own"
     changes: ClassVar[frozenset[Stream]] = frozenset()
     apparent: ClassVar[Literal["target", "source", "nobody"]] = "target"
+    control: ClassVar[str] = "control"
     source_type: ClassVar[str] = "digitalCapture"
     """Encoding and marking a capture does not make it anything else."""
 

@@ -65,6 +65,7 @@ class DCGAN(Section):
     casting: ClassVar[Casting] = "nobody"
     changes: ClassVar[frozenset[Stream]] = frozenset({"video"})
     apparent: ClassVar[Literal["target", "source", "nobody"]] = "nobody"
+    control: ClassVar[str] = "image_control"
     source_type: ClassVar[str] = "trainedAlgorithmicMedia"
 
     _painter: "_Painter | None" = PrivateAttr(default=None)

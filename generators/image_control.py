@@ -27,6 +27,7 @@ class ImageControl(Section):
     casting: ClassVar[Casting] = "own"
     changes: ClassVar[frozenset[Stream]] = frozenset()
     apparent: ClassVar[Literal["target", "source", "nobody"]] = "target"
+    control: ClassVar[str] = "image_control"
     source_type: ClassVar[str] = "digitalCapture"
 
     def __call__(self, parents: Sequence[Clip], rng: np.random.Generator) -> Made:

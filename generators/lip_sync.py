@@ -62,6 +62,7 @@ class LipSync(Section):
     casting: ClassVar[Casting] = "pair"
     changes: ClassVar[frozenset[Stream]] = frozenset({"video", "audio"})
     apparent: ClassVar[Literal["target", "source", "nobody"]] = "target"
+    control: ClassVar[str] = "control"
     source_type: ClassVar[str] = "compositeSynthetic"
 
     def __call__(self, parents: Sequence[Clip], rng: np.random.Generator) -> Made:

@@ -34,6 +34,8 @@ class Generator(Protocol):
     """The streams whose label becomes fake."""
     apparent: ClassVar[Literal["target", "source", "nobody"]]
     """Whom one sees in the result."""
+    control: ClassVar[str]
+    """The generator that makes the matched controls: a control names itself."""
     source_type: ClassVar[str]
     """The term of IPTC's digital source type vocabulary that describes the process (not the label)."""
 

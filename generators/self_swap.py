@@ -30,6 +30,7 @@ class SelfSwap(Section):
     casting: ClassVar[Casting] = "own"
     changes: ClassVar[frozenset[Stream]] = frozenset()
     apparent: ClassVar[Literal["target", "source", "nobody"]] = "target"
+    control: ClassVar[str] = "control"
     source_type: ClassVar[str] = "compositeCapture"
     """Every part of the picture was captured."""
 

@@ -4,6 +4,8 @@ from forgeline.section import Section
 from generators.attributes import Attributes
 from generators.blend_swap import BlendSwap
 from generators.control import Control
+from generators.dcgan import DCGAN
+from generators.image_control import ImageControl
 from generators.lip_sync import LipSync
 from generators.self_swap import SelfSwap
 
@@ -13,4 +15,6 @@ GENERATORS: dict[str, type[Section]] = {
     "self_swap": SelfSwap,
     "lip_sync": LipSync,
     "attributes": Attributes,
+    "image_control": ImageControl,
+    "dcgan": DCGAN,
 }

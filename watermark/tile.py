@@ -222,7 +222,7 @@ class Marker:
         spectrum = self._spectrum(luma, strength)
         pattern = np.zeros((TILE, TILE // 2 + 1), np.complex64)
         pattern[self._layout.ky % TILE, self._layout.kx] = spectrum
-        tiles = _tiled(fft.irfft2(pattern, (TILE, TILE)), height, width)
+        tiles = _tiled(_plane(pattern, TILE), height, width)
         fine = cv2.resize(strength, (width, height), interpolation=cv2.INTER_LINEAR)
         change = cv2.multiply(tiles, fine, dtype=cv2.CV_16S)
         return np.asarray(cv2.add(picture, cv2.merge([change, change, change]), dtype=cv2.CV_8U), np.uint8)
@@ -235,7 +235,7 @@ class Marker:
             half = np.zeros((_HALF, _HALF // 2 + 1), np.complex64)
             # The inverse transform divides by the number of pixels, here a quarter as many.
             half.ravel()[plan.half_index] = self._mixed(gains) * np.conj(plan.half_phase) * plan.half_gain / 4
-            tiles = _tiled(fft.irfft2(half, (_HALF, _HALF)), *luma.shape)
+            tiles = _tiled(_plane(half, _HALF), *luma.shape)
             read = plan.soft(plan.bins(fold(luma + tiles * strength)), self._signs) * self._code
             mean = max(float(read.mean()), 1e-6)
             gains = np.clip(gains + 0.7 * (mean - read) / mean, 0.15, 3.5)
@@ -282,8 +282,7 @@ def fold(luma: Plane) -> NDArray[np.complex64]:
     height, width = flat.shape
     padded = cv2.copyMakeBorder(flat, 0, -height % _HALF, 0, -width % _HALF, cv2.BORDER_CONSTANT, value=0)
     tiles = padded.reshape(padded.shape[0] // _HALF, _HALF, padded.shape[1] // _HALF, _HALF)
-    spectrum: NDArray[np.complex64] = fft.rfft2(tiles.sum((0, 2), dtype=np.float32))
-    return spectrum
+    return np.asarray(fft.rfft2(tiles.sum((0, 2), dtype=np.float32)), np.complex64)
 
 
 def _visibility(luma: Plane) -> Plane:
@@ -305,6 +304,10 @@ def _visibility(luma: Plane) -> Plane:
 
 def _rms(plane: Plane) -> float:
     return float(np.sqrt(np.mean(plane * plane)))
+
+
+def _plane(spectrum: NDArray[np.complex64], side: int) -> Plane:
+    return np.asarray(fft.irfft2(spectrum, (side, side)), np.float32)
 
 
 def _tiled(tile: Plane, height: int, width: int) -> Plane:
