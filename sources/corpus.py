@@ -24,7 +24,7 @@ from forgeline.terms import Terms
 RAW = "data/raw"
 
 MEDIA: dict[str, MediaType] = {
-    **dict.fromkeys((".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi"), "video"),
+    **dict.fromkeys((".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".mpg", ".mpeg"), "video"),
     **dict.fromkeys((".png", ".jpg", ".jpeg"), "image"),
     **dict.fromkeys((".wav", ".flac"), "audio"),
 }

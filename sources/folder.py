@@ -1,6 +1,6 @@
 """Recordings of one's own, of people who agreed to it; and the demo corpus, which lies on disk in the same way.
 
-    <root>/<person>/<clip>.mp4              also .mov .m4v .mkv .webm .avi, .png .jpg .jpeg, .wav .flac
+    <root>/<person>/<clip>.mp4              also .mov .m4v .mkv .webm .avi .mpg .mpeg, .png .jpg .jpeg, .wav .flac
     <root>/<person>/<clip>.truth.json       what is known of the clip (the demo's renderer writes it); optional
 
 `<person>` is a name or a number: letters, digits, `_`, `-` and `.`, beginning with a letter or digit. Every one of them has
