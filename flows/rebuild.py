@@ -167,7 +167,8 @@ def push(place: Place) -> None:
 def publish(place: Place) -> None:
     """Commit what was built, tag it, and push both or neither. What has a tag already gets no other."""
     git = ("git", *_AUTHOR)
-    run([*git, "add", "--all", "--", _LOCK, str(workspace.INVENTORY)], place.clone)
+    built = [str(path) for path in (Path(_LOCK), workspace.INVENTORY) if (place.clone / path).exists()]
+    run([*git, "add", "--all", "--", *built], place.clone)
     if not _succeeds(["git", "diff", "--cached", "--quiet"], place.clone):
         run([*git, "commit", "--quiet", "--message", "Rebuild the dataset"], place.clone)
     short = sha256_of(place.clone / _LOCK)[:12]
