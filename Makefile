@@ -40,5 +40,19 @@ lint: setup
 test: lint
 	@pytest -n 2
 
+build/quality:
+	@git clone --quiet . $@
+
+quality: setup build/quality
+	@cd build/quality && git pull --quiet && cp params.quality.yaml params.yaml && dvc repro --quiet && python -m flows look
+	@echo "quality: done. Its card is build/quality/data/release/README.md, its contact sheets are in build/quality/build/look"
+
+proof: setup
+	@pytest -m proof -s
+	@for each in benchmarks/*.py; do echo "== $$each"; python -m benchmarks.$$(basename $$each .py); done
+
+serve: setup
+	@python -m flows serve
+
 clean:
 	rm -rf .venv build

@@ -1,7 +1,5 @@
 """Stage `score`: every evaluator over every matched pair, from one decode."""
 
-import csv
-import io
 import json
 from dataclasses import dataclass, replace
 from functools import partial
@@ -15,6 +13,7 @@ from flows import workspace
 from flows.items import Finished, Item, bring_up_to_date
 from flows.matched import made, matched
 from flows.params import Params
+from flows.plot import bars
 from forgeline.clip import Clip
 from forgeline.code import code_digest, library_versions
 from forgeline.errors import MediaError, PromiseError
@@ -27,7 +26,7 @@ from forgeline.video import open_video, read_masks
 
 ROWS = workspace.SCORES / "rows"
 FIGURES = workspace.SCORES / "figures.json"
-TABLE = workspace.SCORES / "by_method.csv"
+PLOT = workspace.SCORES / "by_method.svg"
 
 
 @dataclass(frozen=True)
@@ -118,22 +117,20 @@ def _load(path: Path) -> dict[str, Rows]:
 
 
 def _write(scores: Scores) -> None:
-    """Figures for `dvc metrics show` (numbers alone), all about them, and a table for `dvc plots show`."""
+    """Figures for `dvc metrics show` (numbers alone), all about them, and a picture for `dvc plots show`."""
     numbers: dict[str, Any] = {}
     about: dict[str, Any] = {}
-    table = [["method", "variant", "split", "figure", "value"]]
+    panels: dict[str, dict[str, float]] = {}
     for (method, variant, split), figures in sorted(scores.sets.items()):
         for name, figure in sorted(figures.items()):
             about.setdefault(method, {}).setdefault(variant, {}).setdefault(split, {})[name] = figure.record()
             if figure.value is not None:
                 shown = round(figure.value, 6)
                 numbers.setdefault(method, {}).setdefault(variant, {}).setdefault(split, {})[name] = shown
-                table.append([method, variant, split, name, str(shown)])
+                panels.setdefault(name, {})[f"{method}, {split}"] = shown
     write_text(FIGURES, json.dumps(numbers, indent=1, sort_keys=True) + "\n")
     write_text(workspace.SCORES / "about.json", json.dumps(about, indent=1, sort_keys=True) + "\n")
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(table)
-    write_text(TABLE, text.getvalue())
+    write_text(PLOT, bars(dict(sorted(panels.items())), "Figures by method and split"))
 
 
 def show(scores: Scores) -> str:
