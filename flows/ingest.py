@@ -44,7 +44,7 @@ def ingest(name: str, params: Params) -> list[Sample]:
             "code": code_digest("flows.ingest", "forgeline.faces", "forgeline.image", "forgeline.manifest", "forgeline.video"),
             "libraries": library_versions(),
             "weights": [weights_sha256("face_detector"), weights_sha256("face_mesh")],
-            "settings": params.ingest.settings(),
+            "min_seen": params.ingest.min_seen,
         }
         jobs = [_Job(s.sample_id, digest([s.recipe, repr(s), made_by]), s, folder, params.ingest.min_seen) for s in corpus]
         samples = bring_up_to_date(folder, jobs, _look, f"ingest {name}")
