@@ -82,6 +82,11 @@ def _ties(sample: Sample) -> Iterator[str]:
     yield f"clip {sample.sample_id}"
     yield from (f"clip {parent}" for parent in sample.parents)
     yield from (f"person {person}" for person in (sample.target_id, sample.source_id) if person)
+    yield from _recordings(sample)
+
+
+def _recordings(sample: Sample) -> Iterator[str]:
+    """The video it was cut from and the file itself: they may show one person under several names."""
     if sample.origin:
         yield f"recording {sample.source}:{sample.origin}"
     if sample.sha256:
@@ -235,6 +240,7 @@ def _controls(name: str, section: Section, clips: Sequence[Sample], params: Para
 def _fakes(name: str, section: Section, clips: Sequence[Sample], controls: dict[str, Drafts | None], params: Params) -> Drafts:
     generator = _generator(section)
     partner_of = controls[generator.control] or {}
+    one = _one_person(clips)
     drafts: Drafts = {}
     for clip in clips:
         control = partner_of.get(clip.sample_id)
@@ -242,7 +248,7 @@ def _fakes(name: str, section: Section, clips: Sequence[Sample], controls: dict[
             continue
         cast: tuple[Sample, ...] | None = (clip,)
         if generator.casting == "pair":
-            other = _partner(name, section, clip, clips, params)
+            other = _partner(name, section, clip, clips, one, params)
             cast = (clip, other) if other else None
         if cast:
             drafts[clip.sample_id] = _draft(name, section, cast, control, params)
@@ -255,11 +261,27 @@ def _fits(section: Section, clip: Sample) -> bool:
     return clip.media_type == "video" and (not hears or clip.sample_rate > 0)
 
 
-def _partner(name: str, section: Section, clip: Sample, clips: Sequence[Sample], params: Params) -> Sample | None:
+def _one_person(clips: Iterable[Sample]) -> dict[str, set[str]]:
+    """By person, the names that may all be theirs, as the same file or recording goes by them."""
+    names: dict[str, set[str]] = defaultdict(set)
+    for clip in clips:
+        for recording in _recordings(clip):
+            names[recording] |= {clip.target_id} if clip.target_id else set()
+    one: dict[str, set[str]] = defaultdict(set)
+    for people in names.values():
+        for person in people:
+            one[person] |= people
+    return one
+
+
+def _partner(
+    name: str, section: Section, clip: Sample, clips: Sequence[Sample], one: dict[str, set[str]], params: Params
+) -> Sample | None:
     """Another person's clip of the same split: whose hash with the target's name is least."""
     if clip.target_id is None:
         return None
-    others = [c for c in clips if c.split == clip.split and c.target_id not in (None, clip.target_id) and _fits(section, c)]
+    own = {clip.target_id, None} | one[clip.target_id]
+    others = [c for c in clips if c.split == clip.split and c.target_id not in own and _fits(section, c)]
     return min(others, key=lambda c: digest([params.plan.seed, name, clip.sample_id, c.sample_id]), default=None)
 
 
