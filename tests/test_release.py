@@ -1,0 +1,136 @@
+"""The gate, and what passes it. Every check of the audit is broken once."""
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+import yaml
+
+from flows import workspace
+from flows.audit import FILE, audit
+from flows.matched import made, matched
+from flows.params import Params, load_params
+from flows.release import config, release
+from forgeline.errors import FactoryError
+from forgeline.manifest import read_manifest, write_manifest
+from forgeline.sample import Sample
+from tests.conftest import Checkout
+
+COLUMNS = (
+    "sample_id media media_type label video_label audio_label role content_class method variant source pair_id target_id"
+    " source_id apparent_id parents split recipe mask segments width height fps frames duration_s sample_rate mark_id"
+    " mark_key_id mark_read licence permitted_use sha256 scores"
+)
+"""As design.md's table has them."""
+
+
+@pytest.fixture
+def params(tiny: Checkout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Params:
+    """A workspace with a copy of what the tiny checkout made, as current folder; and its params."""
+    shutil.copy2(tiny.path / "params.yaml", tmp_path)
+    for name in ("real", "plan", "made", "scores", "audit"):
+        shutil.copytree(tiny.path / "data" / name, tmp_path / "data" / name)
+    monkeypatch.chdir(tmp_path)
+    return load_params()
+
+
+def rewrite(name: str, change: Callable[[Sample], Sample | None]) -> None:
+    """Change a generator's manifest row by row (None drops it)."""
+    path = workspace.MADE / name / workspace.MANIFEST
+    write_manifest(path, [new for s in read_manifest(path) if (new := change(s))])
+
+
+def flip_a_byte() -> None:
+    media = Path(read_manifest(workspace.MADE / "blend_swap" / workspace.MANIFEST)[0].media)
+    data = bytearray(media.read_bytes())
+    data[len(data) // 2] ^= 1
+    media.write_bytes(data)
+
+
+BREAKS: dict[str, Callable[[], None]] = {
+    "plan": lambda: rewrite("self_swap", lambda s: None),
+    "manifest": lambda: rewrite("blend_swap", lambda s: replace(s, label="real")),
+    "files": flip_a_byte,
+    "splits": lambda: rewrite("blend_swap", lambda s: replace(s, source_id="demo:p99")),
+    "pairs": lambda: rewrite("blend_swap", lambda s: replace(s, sample_rate=8000)),
+    "terms": lambda: rewrite("blend_swap", lambda s: replace(s, licence="anything goes")),
+}
+
+
+def test_the_audit_passes(params: Params) -> None:
+    assert audit(params)
+    assert {c["passed"] for c in json.loads(FILE.read_text())["checks"].values()} == {True}
+
+
+@pytest.mark.parametrize("check", BREAKS)
+def test_a_broken_promise_stops_the_release(params: Params, check: str) -> None:
+    BREAKS[check]()
+    assert not audit(params)
+    assert not json.loads(FILE.read_text())["checks"][check]["passed"]
+    with pytest.raises(FactoryError, match="the audit failed"):
+        release(params)
+    assert not workspace.RELEASE.exists()
+
+
+def test_every_check_is_broken_here(params: Params) -> None:
+    audit(params)
+    assert set(json.loads(FILE.read_text())["checks"]) == set(BREAKS)
+
+
+def test_an_unmarked_sample_stops_the_release(params: Params) -> None:
+    rewrite("control", lambda s: replace(s, mark_read=None))
+    assert not audit(params)
+    assert "not recorded as read back" in FILE.read_text()
+
+
+def test_a_release_has_the_designs_columns_and_reads_back(tiny: Checkout) -> None:
+    files = sorted((tiny.path / "data/release").glob("*/*/*.parquet"))
+    assert files
+    for file in files:
+        table = pq.read_table(file)
+        assert set(table.column_names) == set(COLUMNS.split())
+        for row in table.select(["media", "sha256", "split", "mask", "role", "media_type"]).to_pylist():
+            assert row["split"] == file.parts[-3]
+            assert (f"null_twin_{row['media_type']}" if row["role"] == "null_twin" else row["media_type"]) == file.parts[-2]
+            assert len(row["media"]["bytes"]) > 1000
+            assert row["mask"]["bytes"]
+
+
+def test_the_card_names_every_config_and_file(tiny: Checkout) -> None:
+    card = (tiny.path / "data/release/README.md").read_text()
+    head = yaml.safe_load(card.split("---")[1])
+    named = {f"{d['split']}/{c['config_name']}" for c in head["configs"] for d in c["data_files"]}
+    there = {f"{p.parts[-3]}/{p.parts[-2]}" for p in (tiny.path / "data/release").glob("*/*/*.parquet")}
+    assert named == there
+    assert [c["config_name"] for c in head["configs"] if c.get("default")] == ["video"]
+    assert "| blend_swap | forgery | fake | 2 | 2 | 0 |" in card
+
+
+def test_unchanged_shards_are_not_written_again(params: Params) -> None:
+    release(params)
+    before = {p: p.stat().st_mtime_ns for p in workspace.RELEASE.rglob("*.parquet")}
+    lost = read_manifest(workspace.MADE / "self_swap" / workspace.MANIFEST)[0]
+    rewrite("self_swap", lambda s: replace(s, reason="lost") if s.sample_id == lost.sample_id else s)
+    assert audit(params)
+    release(params)
+    after = {p: p.stat().st_mtime_ns for p in workspace.RELEASE.rglob("*.parquet")}
+    changed = {p.parent.name for p in before if after.get(p) != before[p]}
+    assert changed == {"null_twin_video"}
+
+
+def test_a_fake_goes_with_its_control_and_a_control_with_its_last_fake(params: Params) -> None:
+    rows = made(params.generators)
+    control = next(s for s in rows if s.method == "control")
+    others = {s.sample_id for s in rows if s.pair_id == control.sample_id and s is not control}
+    gone = [replace(s, reason="broken") if s is control else s for s in rows]
+    assert {s.sample_id for s in matched(gone) if s.reason} == {control.sample_id, *others}
+    assert len(others) == 2
+    one = [replace(s, reason="broken") if s.sample_id == min(others) else s for s in rows]
+    assert {s.sample_id for s in matched(one) if s.reason} == {min(others)}
+    both = [replace(s, reason="broken") if s.sample_id in others else s for s in rows]
+    assert {s.sample_id for s in matched(both) if s.reason} == {control.sample_id, *others}
+    assert {config(s) for s in rows} == {"video", "image", "null_twin_video"}
