@@ -309,6 +309,7 @@ def small_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
     }
     (project.path / "dvc.yaml").write_text(yaml.safe_dump({"stages": stages}))
     (project.path / ".gitignore").write_text("/data/\n/.dvc/cache\n/.dvc/tmp\n")
+    store = folder / "store"
     (project.path / ".dvc/config").write_text(f"[core]\n    remote = store\n['remote \"store\"']\n    url = {store}\n")
     project.run("git", "init", "--quiet", "--bare", "--initial-branch", "main", str(folder / "origin.git"))
     project.run("git", "remote", "add", "origin", str(folder / "origin.git"))
