@@ -2,6 +2,7 @@
 
     data/release/README.md                                  the card
     data/release/<split>/<config>/<shard>-<part>.parquet     config: video, image, null_twin_video …
+    data/release/croissant.json                             the same for machines
     data/release/terms.json                                 what may be done with it, for `push`
 
 A shard file is written anew only when what is in it changed.
@@ -22,6 +23,7 @@ import yaml
 
 from flows import workspace
 from flows.audit import require_passed
+from flows.croissant import croissant
 from flows.matched import made, matched
 from flows.params import Params
 from flows.score import FIGURES, ROWS
@@ -35,6 +37,7 @@ from forgeline.recipe import digest
 from forgeline.sample import SPLITS, Sample
 
 CARD = workspace.RELEASE / "README.md"
+CROISSANT = workspace.RELEASE / "croissant.json"
 TERMS = workspace.RELEASE / "terms.json"
 SHARD_BYTES = 500 * 2**20
 ROW_GROUP_BYTES = 64 * 2**20
@@ -83,15 +86,20 @@ def release(params: Params) -> list[Sample]:
         shards: dict[tuple[str, str, str], list[Sample]] = defaultdict(list)
         for sample in rows:
             shards[str(sample.split), config(sample), str(sample.shard)].append(sample)
-        kept = {CARD, TERMS}
+        kept = {CARD, CROISSANT, TERMS}
+        schemas: dict[str, pa.Schema] = {}
         for (split, name, shard), members in sorted(shards.items()):
             for part, some in enumerate(_parts(members)):
                 path = workspace.RELEASE / split / name / f"{shard}-{part:03d}.parquet"
                 _write_shard(path, some, scored, names)
                 kept.add(path)
+                schemas.setdefault(name, pq.read_schema(path))
         prune(workspace.RELEASE, kept)
         write_text(TERMS, json.dumps(_joined_terms(params), indent=1) + "\n")
         write_text(CARD, _card(rows, params))
+        about = f"{params.release.title}: {len(rows)} real and forged clips for training and testing detectors."
+        told = sorted({str(s.split) for s in rows}, key=list(SPLITS).index)
+        write_text(CROISSANT, croissant(params.release.name, about, joined(params), dict(sorted(schemas.items())), told))
     return rows
 
 

@@ -110,6 +110,16 @@ def test_the_card_names_every_config_and_file(tiny: Checkout) -> None:
     assert "| blend_swap | forgery | fake | 2 | 2 | 0 |" in card
 
 
+def test_croissant_is_valid_and_streams_the_samples(tiny: Checkout) -> None:
+    import mlcroissant
+
+    folder = tiny.path / "data/release"
+    dataset = mlcroissant.Dataset(jsonld=folder / "croissant.json", mapping={"release": str(folder)})
+    records = list(dataset.records("video"))
+    assert len(records) == sum(pq.read_metadata(p).num_rows for p in folder.glob("*/video/*.parquet"))
+    assert all(record["video/media"][4:8] == b"ftyp" for record in records)
+
+
 def test_unchanged_shards_are_not_written_again(params: Params) -> None:
     release(params)
     before = {p: p.stat().st_mtime_ns for p in workspace.RELEASE.rglob("*.parquet")}
