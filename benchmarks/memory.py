@@ -3,7 +3,7 @@
     python -m benchmarks.memory [SECONDS [WIDTH HEIGHT [FPS]]]
 
 Without arguments: five minutes at 1920x1080, 25 pictures a second, with sound; that is to stay under 2 GiB, and takes a
-quarter of an hour of one core. The clip is made on the fly: a drawn head on a coloured ground, that nothing but a stream could hold.
+quarter of an hour of one core. The clip is made on the fly: a drawn head on a coloured ground.
 """
 
 import resource

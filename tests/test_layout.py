@@ -107,7 +107,8 @@ def test_help_is_instant() -> None:
 #   - `flows.params` is not gone through: by way of the plug-in tables it reaches everything. What a stage takes from params
 #     is in its `params:`, and what the plug-ins' code makes is in the heads of the plan's files.
 #   - another stage's module is not gone through: what that stage makes is a dependency itself.
-#   - `train` and `generate` learn by the plan's files of changes in the generator, the seal and the rest of `CARRIED`.
+#   - `train` and `generate` learn by the plan's files of changes in the generator and in what `flows.plan` digests beside it.
+#     They share a module; what lies in items is the concern of `generate` alone.
 #   - `MACHINERY` says how a stage runs, and makes none of what it writes.
 
 MACHINERY = {
@@ -119,7 +120,6 @@ MACHINERY = {
     "forgeline.progress",
 }
 MACHINERY |= {"flows.workspace", "flows.stage_flows", "flows.command", *PACKAGES}
-CARRIED = closure("watermark.seal") | closure("forgeline.manifest") | {"generators.plugin"}
 
 
 def stage_module(stage: str) -> str:
@@ -135,7 +135,24 @@ def rests_on(stage: str) -> set[str]:
         if name not in seen and name not in others:
             seen.add(name)
             todo += imports(name)
-    return seen - MACHINERY - (CARRIED if stage in ("train", "generate") else set())
+    if stage in ("train", "generate"):
+        seen -= carried(stage)
+    return seen - MACHINERY
+
+
+def carried(stage: str) -> set[str]:
+    """The modules whose text is in the head of the plan's file for a stage: what `flows.plan` gives to `code_digest`."""
+    calls = [
+        {arg.value for arg in node.args if isinstance(arg, ast.Constant)}
+        for node in ast.walk(ast.parse((ROOT / "flows/plan.py").read_text()))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "code_digest"
+    ]
+    assert len(calls) == 2  # generate's, and train's
+    names = calls[0] if stage == "generate" else calls[1]
+    every = {"generators.plugin", "generators.control"}.union(
+        *(closure(name) if name[:6] != "flows." else {name} for name in names)
+    )
+    return every | ({"flows.items"} if stage == "train" else set())
 
 
 def definition(stage: str) -> dict[str, Any]:
