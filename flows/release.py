@@ -98,7 +98,7 @@ def release(params: Params) -> list[Sample]:
         write_text(TERMS, json.dumps(_joined_terms(params), indent=1) + "\n")
         write_text(CARD, _card(rows, params))
         about = f"{params.release.title}: {len(rows)} real and forged clips for training and testing detectors."
-        told = sorted({str(s.split) for s in rows}, key=list(SPLITS).index)
+        told = [split for split in SPLITS if any(s.split == split for s in rows)]
         write_text(CROISSANT, croissant(params.release.name, about, joined(params), dict(sorted(schemas.items())), told))
     return rows
 
