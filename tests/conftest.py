@@ -25,7 +25,7 @@ class Checkout:
 
     def run(self, *command: str, fails: bool = False, **env: str) -> subprocess.CompletedProcess[str]:
         """Run a command to its end; unless `fails`, it must succeed."""
-        done = subprocess.run(command, cwd=self.path, env=self.env | env, capture_output=True, text=True, timeout=900)
+        done = subprocess.run(command, cwd=self.path, env=self.env | env, capture_output=True, text=True, timeout=1800)
         said = f"{' '.join(command)}: {done.returncode}\n{done.stdout[-4000:]}\n{done.stderr[-4000:]}"
         assert (done.returncode != 0) == fails, said
         return done

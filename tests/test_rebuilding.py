@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.conftest import Checkout, copied
+from tests.conftest import ROOT, Checkout, copied, new_checkout
 
 KILLS = 10
 
@@ -133,11 +133,10 @@ def test_one_clip_changed(with_folder: Checkout, tmp_path: Path) -> None:
     assert made(with_folder) != before
 
 
-def test_kills_at_any_moment_leave_nothing_half_made(tiny: Checkout, tmp_path: Path) -> None:
-    """`kill -9` of dvc alone, and of the whole process group, by turns; the last run ends in a clean build's hashes."""
-    victim = copied(tiny, tmp_path / "victim", data=())
+def kill_at_random(victim: Checkout, kills: int, longest_s: float) -> None:
+    """`dvc repro`, killed with SIGKILL at a random moment: dvc alone and its whole process group by turns."""
     chance = random.Random(os.environ.get("FORGELINE_TEST_SEED", "1"))
-    for kill in range(KILLS):
+    for kill in range(kills):
         run = subprocess.Popen(
             ["dvc", "repro"],
             cwd=victim.path,
@@ -147,7 +146,7 @@ def test_kills_at_any_moment_leave_nothing_half_made(tiny: Checkout, tmp_path: P
             stderr=subprocess.DEVNULL,
         )
         try:
-            run.wait(chance.uniform(1, 12))
+            run.wait(chance.uniform(1, longest_s))
         except subprocess.TimeoutExpired:
             family = psutil.Process(run.pid).children(recursive=True)
             if kill % 2:
@@ -157,7 +156,41 @@ def test_kills_at_any_moment_leave_nothing_half_made(tiny: Checkout, tmp_path: P
             run.wait()
             _, alive = psutil.wait_procs(family, timeout=20)
             assert not alive, f"outlived dvc: {alive}"
+
+
+def no_halves(checkout: Checkout) -> bool:
+    return not [p for p in (checkout.path / "data").rglob("*") if ".part" in p.name]
+
+
+def test_kills_at_any_moment_leave_nothing_half_made(tiny: Checkout, tmp_path: Path) -> None:
+    victim = copied(tiny, tmp_path / "victim", data=())
+    kill_at_random(victim, KILLS, 12)
     victim.repro()
     assert victim.lock() == tiny.lock()
-    parts = [p for p in (victim.path / "data").rglob("*") if ".part" in p.name]
-    assert not parts
+    assert no_halves(victim)
+
+
+@pytest.fixture(scope="session")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
+    """The default demo, built with two workers."""
+    checkout = new_checkout(tmp_path_factory.mktemp("demo") / "checkout")
+    shutil.copy2(ROOT / "params.yaml", checkout.path)
+    checkout.commit("Take the default params")
+    checkout.repro(FORGELINE_WORKERS="2")
+    return checkout
+
+
+@pytest.mark.proof
+def test_the_demo_in_another_clone_with_another_worker_count(demo: Checkout, tmp_path: Path) -> None:
+    other = copied(demo, tmp_path / "other", data=())
+    other.run("dvc", "repro", "--force", FORGELINE_WORKERS="3")
+    assert (other.path / "dvc.lock").read_bytes() == (demo.path / "dvc.lock").read_bytes()
+
+
+@pytest.mark.proof
+def test_the_demo_killed_ten_times(demo: Checkout, tmp_path: Path) -> None:
+    victim = copied(demo, tmp_path / "victim", data=())
+    kill_at_random(victim, KILLS, 60)
+    victim.repro()
+    assert victim.lock() == demo.lock()
+    assert no_halves(victim)
