@@ -108,7 +108,7 @@ def test_help_is_instant() -> None:
 #     is in its `params:`, and what the plug-ins' code makes is in the heads of the plan's files.
 #   - another stage's module is not gone through: what that stage makes is a dependency itself.
 #   - `train` and `generate` learn by the plan's files of changes in the generator and in what `flows.plan` digests beside it.
-#     They share a module; what lies in items is the concern of `generate` alone.
+#     They share a module; items and marks are the concern of `generate` alone.
 #   - `MACHINERY` says how a stage runs, and makes none of what it writes.
 
 MACHINERY = {
@@ -152,7 +152,7 @@ def carried(stage: str) -> set[str]:
     every = {"generators.plugin", "generators.control"}.union(
         *(closure(name) if name[:6] != "flows." else {name} for name in names)
     )
-    return every | ({"flows.items"} if stage == "train" else set())
+    return every | ({"flows.items", *modules("watermark")} if stage == "train" else set())
 
 
 def definition(stage: str) -> dict[str, Any]:
