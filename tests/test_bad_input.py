@@ -273,5 +273,19 @@ def test_a_plan_that_is_older_than_params_is_said(place: Place) -> None:
     assert "error: blend: is not in params; there are" in place.refuses("generate", "blend")
 
 
+def test_a_damaged_demo_clip_is_rendered_again(tmp_path: Path) -> None:
+    place = Place(tmp_path)
+    place.params(sources={"demo": {"kind": "demo"}}, demo=TINY["demo"] | {"people": 2, "frames": 3})
+    assert place.flows("demo").returncode == 0
+    folder = tmp_path / "data/raw/demo"
+    before = {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+    clip, other = folder / "p00/c0.mp4", folder / "p01/c0.mp4"
+    rendered = other.stat().st_mtime_ns
+    clip.write_bytes(before[clip][:-1] + b"!")
+    assert place.flows("demo").returncode == 0
+    assert {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()} == before
+    assert other.stat().st_mtime_ns == rendered  # and nothing else is
+
+
 def test_a_release_without_an_audit_is_said(place: Place) -> None:
     assert "run `dvc repro`" in place.refuses("release")
