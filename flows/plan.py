@@ -7,7 +7,7 @@ hangs on the names involved (rendezvous hashing), so one clip more or less alter
 import json
 import shutil
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
@@ -241,6 +241,10 @@ def _fakes(name: str, section: Section, clips: Sequence[Sample], controls: dict[
     generator = _generator(section)
     partner_of = controls[generator.control] or {}
     one = _one_person(clips)
+    people: dict[Split | None, dict[str, list[Sample]]] = defaultdict(lambda: defaultdict(list))
+    for clip in clips:
+        if clip.target_id is not None and _fits(section, clip):
+            people[clip.split][clip.target_id].append(clip)
     drafts: Drafts = {}
     for clip in clips:
         control = partner_of.get(clip.sample_id)
@@ -248,7 +252,7 @@ def _fakes(name: str, section: Section, clips: Sequence[Sample], controls: dict[
             continue
         cast: tuple[Sample, ...] | None = (clip,)
         if generator.casting == "pair":
-            other = _partner(name, section, clip, clips, one, params)
+            other = _partner(name, clip, people[clip.split], one, params.plan.seed)
             cast = (clip, other) if other else None
         if cast:
             drafts[clip.sample_id] = _draft(name, section, cast, control, params)
@@ -275,14 +279,18 @@ def _one_person(clips: Iterable[Sample]) -> dict[str, set[str]]:
 
 
 def _partner(
-    name: str, section: Section, clip: Sample, clips: Sequence[Sample], one: dict[str, set[str]], params: Params
+    name: str, clip: Sample, people: Mapping[str, Sequence[Sample]], one: Mapping[str, set[str]], seed: int
 ) -> Sample | None:
-    """Another person's clip of the same split: whose hash with the target's name is least."""
+    """A clip of another of the `people`: of the person, and then of the clip, whose hash with the target's name is least."""
     if clip.target_id is None:
         return None
-    own = {clip.target_id, None} | one[clip.target_id]
-    others = [c for c in clips if c.split == clip.split and c.target_id not in own and _fits(section, c)]
-    return min(others, key=lambda c: digest([params.plan.seed, name, clip.sample_id, c.sample_id]), default=None)
+    own = {clip.target_id} | one[clip.target_id]
+
+    def draw(candidate: str) -> str:
+        return digest([seed, name, clip.sample_id, candidate])
+
+    other = min((person for person in people if person not in own), key=draw, default=None)
+    return min(people[other], key=lambda c: draw(c.sample_id)) if other is not None else None
 
 
 def _draft(name: str, section: Section, cast: tuple[Sample, ...], control: Planned | None, params: Params) -> Planned:
