@@ -392,7 +392,7 @@ def test_untagged_colours_follow_the_players_convention(tmp_path: Path, lines: i
     r, b = luma + 2 * (1 - red) * cr, luma + 2 * (1 - blue) * cb
     expected = 255 * np.clip([r, (luma - red * r - blue * b) / green, b], 0, 1)
     found = next(open_video(path).pictures()).reshape(-1, 3).mean(0)
-    assert np.abs(found - expected).max() < 3  # the other matrix is 12 off
+    assert np.abs(found - expected).max() < 1  # the other matrix is 12 off, an inexact conversion 2
 
 
 # ------------------------------------------------------------------------------------------------------ what can't be used
