@@ -139,9 +139,7 @@ def test_broken_connection_is_tried_again(cache: Path, model: Callable[..., None
 @pytest.mark.parametrize(
     ("name", "said"), [("other", "has SHA-256"), ("gone", "can't be fetched .*404.*set FORGELINE_WEIGHTS")]
 )
-def test_what_is_not_the_file_never_lands(
-    cache: Path, model: Callable[..., None], address: str, name: str, said: str
-) -> None:
+def test_what_is_not_the_file_never_lands(cache: Path, model: Callable[..., None], address: str, name: str, said: str) -> None:
     model(name, Address(f"{address}/{name}.onnx"))
     with pytest.raises(WeightsError, match=said):
         weights(name)
