@@ -68,7 +68,8 @@ class Checkout:
 
 
 def environment(home: Path) -> dict[str, str]:
-    env = {k: v for k, v in os.environ.items() if not k.startswith(("PREFECT", "DVC", "GIT_", "FORGELINE_KEY"))}
+    mine = ("PREFECT", "DVC", "GIT_", "FORGELINE_KEY", "PYTHONDONTWRITEBYTECODE")
+    env = {k: v for k, v in os.environ.items() if not k.startswith(mine)}
     return env | {
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{env['PATH']}",
         "DVC_SITE_CACHE_DIR": str(home / "site"),
