@@ -186,6 +186,8 @@ def _check(options: argparse.Namespace) -> None:
     from forgeline.manifest import check
 
     for path in options.manifest:
+        if not path.is_file():
+            raise FactoryError(path, "is not there", "name a manifest, such as data/made/control/manifest.parquet")
         check(path)
         print(f"{path}: keeps its promises")
 
@@ -225,6 +227,8 @@ def _weights(options: argparse.Namespace) -> None:
     from forgeline.weights import WEIGHTS, weights
 
     for name in options.name or WEIGHTS:
+        if name not in WEIGHTS:
+            raise FactoryError(name, "is no model file of the table", f"there are {', '.join(WEIGHTS)}")
         print(f"{name}: {weights(name)}")
 
 

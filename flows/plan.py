@@ -100,7 +100,11 @@ def assign_splits(samples: Iterable[Sample], settings: PlanSection) -> list[Comp
     val before train where a corpus's own splits are tied together, so that nothing official leaks into training), else
     drawn from a hash of its first person, so that it does not depend on who else there is.
     """
-    usable = sorted((s for s in samples if s.reason is None), key=lambda s: s.sample_id)
+    everyone = list(samples)
+    nobody = sorted(set(settings.assign) - {p for s in everyone for p in (s.target_id, s.source_id) if p})
+    if nobody:
+        raise FactoryError(f"plan.assign.{nobody[0]}", "is nobody in the corpora", "correct the name, or remove it")
+    usable = sorted((s for s in everyone if s.reason is None), key=lambda s: s.sample_id)
     root: dict[str, str] = {}
 
     def find(tie: str) -> str:
@@ -379,6 +383,11 @@ def _generator(section: Section) -> Generator:
 # Files ---------------------------------------------------------------------------------------------------------------
 
 
+_MAKES = ("watermark.seal", "forgeline.manifest", "forgeline.faces", "flows.generate")
+_LEARNS = ("forgeline.faces", "forgeline.image", "forgeline.manifest", "forgeline.video")
+"""Beside a generator's own code, what its samples and its model are made with."""
+
+
 def plan_file(generator: str) -> Path:
     """What a generator is to make: a line of all that holds for it, then one a sample."""
     return workspace.PLAN / f"{generator}.jsonl"
@@ -406,13 +415,13 @@ def _write(
             "generator": name,
             "settings": section.settings(),
             "seal": params.seal.settings(),
-            "code": code_digest(module, "watermark.seal", "forgeline.manifest"),
+            "code": code_digest(module, *_MAKES),
             "libraries": library_versions(),
         }
         _lines(plan_file(name), [head, *(_row(p, tracks) for p in rows)])
         learns = isinstance(section, Trained)
         train_head = {"generator": name, "settings": section.settings(), "seed": params.plan.seed}
-        made_by = {"code": code_digest(module), "libraries": library_versions()}
+        made_by = {"code": code_digest(module, *_LEARNS), "libraries": library_versions()}
         clips = sorted((s for s in parents if s.split == "train"), key=lambda s: s.sample_id) if learns else []
         _lines(train_file(name), [train_head | (made_by if learns else {}), *(_parent(s, tracks) for s in clips)])
     proof = {
