@@ -104,12 +104,12 @@ def _await(url: str, server: subprocess.Popen[bytes], log: Path) -> None:
 
 
 def _end_orphans(url: str) -> None:
-    """Runs can't outlive worker and server, which end together: one that is still open was cut off, by a power cut say.
+    """A deployment's runs end with worker and server: one that is still open now was cut off, by a power cut say.
 
     Its deployment takes one run at a time, so that it would bar every other.
     """
-    open_states = {"flow_runs": {"state": {"type": {"any_": ["PENDING", "RUNNING", "CANCELLING"]}}}}
-    for found in _ask(f"{url}/flow_runs/filter", open_states):
+    open_states = {"state": {"type": {"any_": ["PENDING", "RUNNING", "CANCELLING"]}}, "deployment_id": {"is_null_": False}}
+    for found in _ask(f"{url}/flow_runs/filter", {"flow_runs": open_states}):
         state = {"type": "CRASHED", "message": "it was cut off when its server ended"}
         _ask(f"{url}/flow_runs/{found['id']}/set_state", {"state": state, "force": True})
         print(f"serve: {found['name']} was cut off; it is marked as crashed", file=sys.stderr, flush=True)

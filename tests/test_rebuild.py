@@ -26,7 +26,7 @@ from tests.conftest import Checkout, copied, user_env
 Found = TypeVar("Found")
 
 
-def until(what: str, look: Callable[[], Found], patience_s: float = 240) -> Found:
+def until(what: str, look: Callable[[], Found], patience_s: float = 400) -> Found:
     """Poll until `look` gives something that is true."""
     end = time.monotonic() + patience_s
     while not (found := look()):
@@ -208,12 +208,20 @@ def test_shipped_deployment(server: Server) -> None:
 
 
 def test_serve_dies_as_a_whole_and_ends_what_was_cut_off(server: Server) -> None:
-    flow = server.ask("flows/", {"name": "cut-off"})
-    run = server.ask("flow_runs/", {"flow_id": flow["id"], "state": {"type": "RUNNING"}})
+    def shipped() -> Any:
+        (found,) = server.ask("deployments/filter", {"deployments": {"name": {"any_": ["shipped"]}}})
+        return found
+
+    later = {"type": "SCHEDULED", "state_details": {"scheduled_time": "2100-01-01T00:00:00Z"}}
+    run = server.ask(f"deployments/{shipped()['id']}/create_flow_run", {"state": later})
+    for state in ("PENDING", "RUNNING"):
+        server.ask(f"flow_runs/{run['id']}/set_state", {"state": {"type": state}})
+    assert shipped()["global_concurrency_limit"]["active_slots"] == 1
     server.end(signal.SIGKILL)
     server.start()
     (now,) = server.ask("flow_runs/filter", {"flow_runs": {"id": {"any_": [run["id"]]}}})
     assert now["state"]["type"] == "CRASHED"
+    assert shipped()["global_concurrency_limit"]["active_slots"] == 0, "it bars the next run"
 
 
 def test_serve_on_a_taken_port(tiny: Checkout, tmp_path: Path) -> None:
