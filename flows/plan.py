@@ -383,8 +383,8 @@ def _generator(section: Section) -> Generator:
 # Files ---------------------------------------------------------------------------------------------------------------
 
 
-_MAKES = ("watermark.seal", "forgeline.manifest", "forgeline.faces", "flows.generate")
-_LEARNS = ("forgeline.faces", "forgeline.image", "forgeline.manifest", "forgeline.video")
+GENERATE_CODE = ("watermark.seal", "forgeline.manifest", "forgeline.faces", "flows.generate")
+TRAIN_CODE = ("forgeline.faces", "forgeline.image", "forgeline.manifest", "forgeline.video")
 """Beside a generator's own code, what its samples and its model are made with."""
 
 
@@ -415,13 +415,13 @@ def _write(
             "generator": name,
             "settings": section.settings(),
             "seal": params.seal.settings(),
-            "code": code_digest(module, *_MAKES),
+            "code": code_digest(module, *GENERATE_CODE),
             "libraries": library_versions(),
         }
         _lines(plan_file(name), [head, *(_row(p, tracks) for p in rows)])
         learns = isinstance(section, Trained)
         train_head = {"generator": name, "settings": section.settings(), "seed": params.plan.seed}
-        made_by = {"code": code_digest(module, *_LEARNS), "libraries": library_versions()}
+        made_by = {"code": code_digest(module, *TRAIN_CODE), "libraries": library_versions()}
         clips = sorted((s for s in parents if s.split == "train"), key=lambda s: s.sample_id) if learns else []
         _lines(train_file(name), [train_head | (made_by if learns else {}), *(_parent(s, tracks) for s in clips)])
     proof = {

@@ -1,7 +1,7 @@
 """Recordings of one's own, of people who agreed to it; and the demo corpus, which lies on disk in the same way.
 
     <root>/<person>/<clip>.mp4              also .mov .m4v .mkv .webm .avi .mpg .mpeg, .png .jpg .jpeg, .wav .flac
-    <root>/<person>/<clip>.truth.json       what is known of the clip (the demo's renderer writes it); optional
+    <root>/<person>/<clip>.truth.json, .key what is known of the clip (the demo's renderer writes them); optional
 
 `<person>` is a name or a number: letters, digits, `_`, `-` and `.`, beginning with a letter or digit. Every one of them has
 a record under `terms.people`: on what basis they agreed, to the use of their face, voice or both, until when. A folder
@@ -99,7 +99,7 @@ class Demo(Source):
 def _people(name: str, terms: Terms, inventory: Inventory) -> Corpus:
     found: dict[str, Found] = {}
     refused: dict[str, str] = {}
-    known = {path for path in inventory.files if path.endswith(".truth.json")}
+    known = {path for path in inventory.files if path.endswith((".truth.json", ".key"))}
     for path in inventory.files:
         person, _, clip = path.partition("/")
         kind = media_type(path)
