@@ -4,8 +4,11 @@ import ctypes
 import os
 import signal
 import sys
+import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -14,6 +17,9 @@ Result = TypeVar("Result")
 
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 """Set to 1 for every worker: the bytes of some results depend on the thread count, and cores are used by processes."""
+
+HEAD_START_S = 3.0
+"""Starting a process takes a CPU second, two where it needs torch, which a few short items don't repay."""
 
 
 @dataclass(frozen=True)
@@ -48,8 +54,8 @@ def processes(work: Callable[[Item], Result], items: Sequence[Item]) -> Iterator
     """Give (item, `work(item)`) for every item, in the order in which they finish.
 
     `work` and what it gives must be picklable. An exception in `work` ends the whole and is raised here; a process that
-    dies costs its own item alone (`Died`). With one worker, or one item, the work is done in a single child process, so
-    that it is computed the same way whatever the number of workers.
+    dies costs its own item alone (`Died`). All is done in child processes, so that it is computed the same way whatever
+    their number. The first of them works alone for HEAD_START_S.
     """
     if not items:
         return
@@ -59,25 +65,37 @@ def processes(work: Callable[[Item], Result], items: Sequence[Item]) -> Iterator
 
     one_thread()
     count = min(workers(), len(items))
-    context = multiprocessing.get_context("spawn")
-    with ProcessPool(max_workers=count, initializer=die_with_parent, context=context) as pool:
-        waiting: dict[Future[Result], Item] = {}
-        todo = iter(items)
+    spawn = multiprocessing.get_context("spawn")
+    with ExitStack() as running:
+
+        def pool(size: int) -> ProcessPool:
+            return running.enter_context(ProcessPool(max_workers=size, initializer=die_with_parent, context=spawn))
+
+        room = {pool(1): 1}  # how many more items are handed to each pool: what waits in one can't go to the other
+        alone_until = time.monotonic() + HEAD_START_S
+        todo = deque(items)
+        waiting: dict[Future[Result], tuple[Item, ProcessPool]] = {}
         try:
-            while True:
-                # Only a few items are handed out ahead, so that a long list isn't pickled at once.
-                for item in todo:
-                    waiting[pool.schedule(work, args=[item])] = item
-                    if len(waiting) >= 4 * count:
-                        break
-                if not waiting:
-                    return
-                for future in wait(waiting, return_when=FIRST_COMPLETED).done:
-                    item = waiting.pop(future)
+            while todo or waiting:
+                for each in room:
+                    while todo and room[each]:
+                        item = todo.popleft()
+                        waiting[each.schedule(work, args=[item])] = item, each
+                        room[each] -= 1
+                alone = bool(todo) and len(room) == 1 and count > 1
+                left = max(0.0, alone_until - time.monotonic()) if alone else None
+                done = wait(waiting, timeout=left, return_when=FIRST_COMPLETED).done
+                if alone and time.monotonic() >= alone_until:
+                    more = min(count - 1, len(todo))
+                    room[pool(more)] = 2 * more  # each has its next item at hand, and needs not wait until we look here
+                for future in done:
+                    item, each = waiting.pop(future)
+                    room[each] += 1
                     try:
                         yield item, future.result()
                     except ProcessExpired as error:
                         yield item, Died(f"the process that worked on it died (exit code {error.exitcode})")
         finally:
             if waiting:
-                pool.stop()  # type: ignore[no-untyped-call]
+                for each in room:
+                    each.stop()  # type: ignore[no-untyped-call]

@@ -46,6 +46,14 @@ def fail_at_three(item):
         raise MediaError("three", "is odd", "leave it out")
     return item
 
+def meet(item):
+    folder, count = item
+    Path(folder, str(os.getpid())).touch()
+    late = time.monotonic() + 60
+    while sum(p.name.isdigit() for p in Path(folder).iterdir()) < count and time.monotonic() < late:
+        time.sleep(0.01)
+    return os.getpid()
+
 def wait(folder):
     Path(folder, str(os.getpid())).touch()
     time.sleep(600)
@@ -209,3 +217,18 @@ def test_workers_are_as_many_as_asked_for_or_as_there_are_cores(monkeypatch: pyt
     for nonsense in ("", "0", "-1", "many"):
         monkeypatch.setenv("FORGELINE_WORKERS", nonsense)
         assert workers() == len(os.sched_getaffinity(0))
+
+
+def test_few_short_items_are_worked_on_by_one_process(work: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    set_workers(monkeypatch, 3)
+    monkeypatch.setattr("forgeline.compute.HEAD_START_S", LONGEST_S)
+    assert len({process for _, (_, process) in processes(work.threads, range(9))}) == 1  # type: ignore[attr-defined]
+
+
+def test_the_others_are_started_when_the_first_item_takes_long(
+    work: object, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    set_workers(monkeypatch, 2)
+    monkeypatch.setattr("forgeline.compute.HEAD_START_S", 0.1)
+    meet: Callable[[tuple[Path, int]], int] = work.meet  # type: ignore[attr-defined]
+    assert len({process for _, process in processes(meet, [(tmp_path, 2)] * 2)}) == 2
