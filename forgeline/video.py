@@ -310,7 +310,7 @@ class MaskWriter:
     def __init__(self, path: Path, width: int, height: int, fps: Fraction) -> None:
         self._path, self._shape = path, (height, width)
         self._container = _mp4(path)
-        self._video = _x264(self._container, width, height, fps, "gray", {"qp": "0", "preset": "veryfast", "g": "250"})
+        self._video = _x264(self._container, width, height, fps, "gray", {"qp": "0", "preset": "superfast", "g": "250"})
         self._video.codec_context.color_range = ColorRange.JPEG
         self.frames = 0
 
