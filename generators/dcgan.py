@@ -59,6 +59,7 @@ class DCGAN(Section):
     batch: Annotated[int, Field(ge=2, le=256)] = 8
     """Faces a step."""
     learning_rate: Annotated[float, Field(gt=0, lt=1)] = 1e-3
+    """Of both networks' Adam."""
 
     role: ClassVar[Role] = "forgery"
     content_class: ClassVar[str] = "fully_synthetic"
