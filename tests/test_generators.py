@@ -31,7 +31,7 @@ from generators.attributes import Attributes, edited
 from generators.blend import match_colours, membrane, mix, multiband
 from generators.blend_swap import BlendSwap, fitting_frames
 from generators.lip_sync import LipSync, follow, speak
-from generators.plugin import Generator, spans
+from generators.plugin import Generator, Trained, spans
 from generators.pose import axes, yaw
 from generators.self_swap import SelfSwap
 from generators.table import GENERATORS
@@ -155,7 +155,23 @@ def built(name: str) -> Any:
     return GENERATORS[name]()
 
 
-ON_FACES = tuple(name for name in NAMES if name != "control" and built(name).casting != "nobody")
+def ready(name: str) -> Generator:
+    """The generator as a worker has it: one that learns is bound to a model of the fewest steps."""
+    generator = built(name)
+    return _taught(name) if isinstance(generator, Trained) else generator
+
+
+@cache
+def _taught(name: str) -> Generator:
+    with tempfile.TemporaryDirectory() as folder:
+        section = GENERATORS[name].model_validate({"steps": 2, "batch": 4})
+        section.train((drawn(i) for i in (1, 2)), np.random.default_rng(3), Path(folder))  # type: ignore[attr-defined]
+        generator: Generator = section.load(Path(folder))  # type: ignore[attr-defined]
+    return generator
+
+
+IMAGES = tuple(name for name in NAMES if "size" in GENERATORS[name].model_fields)
+ON_FACES = tuple(name for name in NAMES if name not in ("control", *IMAGES))
 
 
 def parents_of(generator: Any, first: int = 1) -> list[Clip]:
@@ -164,14 +180,14 @@ def parents_of(generator: Any, first: int = 1) -> list[Clip]:
 
 @cache
 def made_by(name: str) -> tuple[Made, tuple[tuple[Picture, NDArray[np.uint8]], ...], list[Clip]]:
-    generator = built(name)
+    generator = ready(name)
     parents = parents_of(generator)
     made = generator(parents, np.random.default_rng(7))
     return made, tuple(made.pictures), parents
 
 
 def digest_of(name: str) -> str:
-    generator = built(name)
+    generator = ready(name)
     made = generator(parents_of(generator), np.random.default_rng(7))
     digest = hashlib.sha256(made.sound.samples.tobytes() if made.sound else b"")
     for picture, mask in made.pictures:
@@ -207,15 +223,18 @@ def test_settings_survive_a_round_trip_through_json(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_every_frame_has_its_size_and_its_mask(name: str) -> None:
     made, frames, _ = made_by(name)
-    assert len(frames) == made.frames == FRAMES
-    assert (made.width, made.height, made.fps, made.media_type) == (WIDTH, HEIGHT, FPS, "video")
+    side = getattr(built(name), "size", 0)
+    width, height, fps, count = (side, side, 0, 1) if name in IMAGES else (WIDTH, HEIGHT, FPS, FRAMES)
+    assert len(frames) == made.frames == count
+    assert (made.width, made.height, made.fps) == (width, height, fps)
+    assert made.media_type == ("image" if name in IMAGES else "video")
     for picture, mask in frames:
-        assert picture.shape == (HEIGHT, WIDTH, 3)
-        assert mask.shape == (HEIGHT, WIDTH)
+        assert picture.shape == (height, width, 3)
+        assert mask.shape == (height, width)
         assert picture.dtype == mask.dtype == np.uint8
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if built(name).casting != "nobody"])
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in IMAGES])
 def test_nothing_changes_where_the_mask_is_zero(name: str) -> None:
     _, frames, parents = made_by(name)
     for (picture, mask), original in zip(frames, parents[0].pictures(), strict=True):
@@ -236,7 +255,7 @@ def test_segments_say_which_frames_are_changed(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_sound_changes_only_where_it_is_said_to(name: str) -> None:
     made, _, parents = made_by(name)
-    original = parents[0].sound() if parents else None
+    original = parents[0].sound() if parents and name not in IMAGES else None
     assert (made.sound is None) == (original is None)
     if made.sound is not None and original is not None:
         assert made.sound.samples.dtype == np.float32
@@ -268,7 +287,7 @@ def test_another_process_makes_the_same_bytes() -> None:
     assert out.split() == [digest_of(name) for name in NAMES]
 
 
-@pytest.mark.parametrize("name", ON_FACES)
+@pytest.mark.parametrize("name", [*ON_FACES, "image_control"])
 @pytest.mark.parametrize("fault", ["no track", "never seen"])
 def test_a_clip_without_a_face_is_refused_at_once(name: str, fault: str) -> None:
     generator = built(name)
