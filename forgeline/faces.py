@@ -95,9 +95,7 @@ class FaceFinder:
                 return faces
         return []
 
-    def look(
-        self, picture: Picture, areas: Iterable[Area], threshold: float = 0.5, known: Sequence[Face] = ()
-    ) -> list[Face]:
+    def look(self, picture: Picture, areas: Iterable[Area], threshold: float = 0.5, known: Sequence[Face] = ()) -> list[Face]:
         """The faces in some areas of a picture, the largest first, without those that are `known` already."""
         sightings = [sighting for area in areas for sighting in self._detect(picture, area, threshold)]
         faces: list[Face] = []
@@ -306,9 +304,7 @@ def _follow(finder: FaceFinder, picture: Picture, paths: Iterable[_Path]) -> lis
     return held
 
 
-def _search(
-    finder: FaceFinder, picture: Picture, due: bool, known: Sequence[Face], lost: Sequence[Floats]
-) -> list[Face]:
+def _search(finder: FaceFinder, picture: Picture, due: bool, known: Sequence[Face], lost: Sequence[Floats]) -> list[Face]:
     """New and regained faces of a picture: everywhere when a search is `due`, else around where faces were lost."""
     if due and not known:
         return finder.find(picture)[:MOST_FACES]
