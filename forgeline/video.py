@@ -81,6 +81,22 @@ def open_video(path: Path, track: Track | None = None) -> Clip:
     )
 
 
+def key_pictures(path: Path) -> Iterator[Picture]:
+    """The key pictures of a video file. The others are decoded as well, so that damage is found, but not converted to RGB.
+
+    Raises MediaError, also when there are fewer pictures than the file says.
+    """
+    with _reading(path) as container:
+        decoded, promised = 0, container.streams.video[0].frames
+        for frame in _decoded(container, path):
+            decoded += 1
+            if frame.key_frame:
+                yield _upright(frame)
+        if decoded < promised:
+            what = f"ends after {decoded} of {promised} pictures"
+            raise MediaError(path, what, "replace it by a whole copy, or leave it out")
+
+
 def read_masks(path: Path) -> Iterator[Mask]:
     """The masks of a file that `MaskWriter` wrote, exactly as they were given. Raises MediaError."""
     with _reading(path) as container:

@@ -22,7 +22,7 @@ from PIL import Image
 from forgeline.audio import fit, resample
 from forgeline.clip import Clip, Mask, Picture, Sound
 from forgeline.errors import MediaError, PromiseError
-from forgeline.video import Encoding, MaskWriter, VideoWriter, open_video, read_masks, to_int16
+from forgeline.video import Encoding, MaskWriter, VideoWriter, key_pictures, open_video, read_masks, to_int16
 
 WIDTH, HEIGHT = 96, 64
 FAST = Encoding(crf=10, preset="ultrafast")
@@ -568,6 +568,20 @@ def test_passes_that_are_left_early_leave_nothing_open(tmp_path: Path) -> None:
     before = open_files()
     assert len(list(taste(20))) == 20
     assert open_files() == before
+
+
+def test_key_pictures_are_the_clips_own(tmp_path: Path) -> None:
+    path = tmp_path / "v.mp4"
+    with VideoWriter(path, WIDTH, HEIGHT, Fraction(25), Encoding(gop=10)) as out:
+        for index in range(25):
+            out.write(picture(index % 2))
+    every = all_of(open_video(path))
+    for found, number in zip(key_pictures(path), (0, 10, 20), strict=True):
+        assert np.array_equal(found, every[number])
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) * 2 // 3])
+    with pytest.raises(MediaError):
+        list(key_pictures(path))
 
 
 def test_a_mask_file_that_is_cut_off_is_refused(tmp_path: Path) -> None:

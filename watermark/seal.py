@@ -24,7 +24,7 @@ from forgeline.clip import Clip, Made, Mask, Picture
 from forgeline.errors import FactoryError, MediaError, PromiseError
 from forgeline.image import open_image, write_image
 from forgeline.section import Section
-from forgeline.video import Encoding, MaskWriter, VideoWriter, open_video, read_masks
+from forgeline.video import Encoding, MaskWriter, VideoWriter, key_pictures, open_video, read_masks
 from watermark.evidence import Evidence
 from watermark.keys import DEMO, ShardKey
 from watermark.metadata import PNG_KEYWORD, Tag, append_to_mp4, packet, read_tag
@@ -101,7 +101,7 @@ def seal(made: Made, path: Path, mark: Mark, key: ShardKey, tag: Tag, settings: 
         try:
             clip = open_video(draft) if made.media_type == "video" else open_image(draft)
             rate = _check_clip(clip, path, made)
-            mark_read, score = _read_mark(clip, path, mark, key)
+            mark_read, score = _read_mark(clip, draft, path, mark, key)
             _check_masks(written, path, made.media_type)
         except MediaError as error:
             raise PromiseError(path, f"does not read back: it {error.what}", "report it") from error
@@ -197,14 +197,17 @@ def _write_image(made: Made, written: _Written, marker: Marker, tag: Tag) -> Non
             write_image(written.mask_draft, written.masked(mask))
 
 
-def _read_mark(clip: Clip, path: Path, mark: Mark, key: ShardKey) -> tuple[Literal["payload", "matched"], float]:
+def _read_mark(clip: Clip, draft: Path, path: Path, mark: Mark, key: ShardKey) -> tuple[Literal["payload", "matched"], float]:
+    """How the mark reads, and its score: from the key pictures alone where they do, as a video's mark lives in them."""
     plan = layout(key.layout, mark.bits)
-    evidence = Evidence(plan)
-    for picture in clip.pictures():
-        evidence.add(plan.bins(folded(picture)))
-    score = evidence.matched(key, mark)
-    if evidence.carries(key, mark):
-        return "payload", score
+    passes = [clip.pictures()] if clip.media_type == "image" else [key_pictures(draft), clip.pictures()]
+    for pictures in passes:
+        evidence = Evidence(plan)
+        for picture in pictures:
+            evidence.add(plan.bins(folded(picture)))
+        score = evidence.matched(key, mark)
+        if evidence.carries(key, mark):
+            return "payload", score
     if score >= MATCHED:
         return "matched", score
     what = f"does not give its mark back (score {score:.1f}, needed {MATCHED:.0f})"
