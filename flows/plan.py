@@ -54,7 +54,7 @@ class Planned:
 
 
 def plan(params: Params, today: date) -> dict[str, list[Planned]]:
-    """Write `data/plan` from the manifests, remove from data/models and data/made what is no longer planned, give the plan.
+    """Write `data/plan` from the manifests, remove from data/real, data/models and data/made what params no longer name.
 
     `today` decides whether terms and consent still hold; nothing that is written depends on it otherwise.
     """
@@ -66,9 +66,10 @@ def plan(params: Params, today: date) -> dict[str, list[Planned]]:
         parents, refused = _permitted(samples, components, params, today)
         planned = plan_samples(parents, params)
         _write(planned, parents, components, refused, params)
-        for folder in (workspace.MODELS, workspace.MADE):
+        wanted = {workspace.REAL: params.sources, workspace.MODELS: params.generators, workspace.MADE: params.generators}
+        for folder, names in wanted.items():
             for stray in folder.glob("*") if folder.is_dir() else ():
-                if stray.is_dir() and stray.name not in params.generators:
+                if stray.is_dir() and stray.name not in names:
                     shutil.rmtree(stray)
                     print(f"plan: removed {stray}, which is no longer in params", flush=True)
     return planned
