@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,7 +12,6 @@ from evaluators.figure import Evaluator, Measured, Pair, Rows, Scores, measure, 
 from flows import workspace
 from flows.items import Finished, Item, bring_up_to_date
 from flows.matched import made, matched
-from flows.params import Params
 from flows.plot import bars
 from forgeline.clip import Clip
 from forgeline.code import code_digest, library_versions
@@ -23,6 +22,9 @@ from forgeline.lock import holding
 from forgeline.recipe import digest
 from forgeline.sample import Sample
 from forgeline.video import open_video, read_masks
+
+if TYPE_CHECKING:  # it imports every plug-in, for which the workers have no use
+    from flows.params import Params
 
 ROWS = workspace.SCORES / "rows"
 FIGURES = workspace.SCORES / "figures.json"
@@ -36,7 +38,7 @@ class _Job(Item):
     frames: int
 
 
-def score(params: Params) -> Scores:
+def score(params: "Params") -> Scores:
     """Bring data/scores up to date: rows a pair, figures a sample in their manifest, figures a set for `dvc metrics`."""
     evaluators = {name: e for name, e in params.evaluators.items() if isinstance(e, Evaluator)}
     with holding(workspace.lock("score")):
