@@ -1,5 +1,7 @@
 # `make dataset` and `make test` set up what they need in .venv; a second call is quick.
-PYTHON ?= $(firstword $(shell command -v python3.13 python3.12 python3.11 python3))
+# The newest that starts and fits: a version manager may have a name on the path for what isn't there.
+PYTHON ?= $(shell for each in python3.13 python3.12 python3.11 python3; do \
+  $$each -c 'import sys, venv; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2> /dev/null && echo $$each && break; done)
 BIN := $(CURDIR)/.venv/bin
 export PATH := $(BIN):$(PATH)
 export HF_HUB_OFFLINE := 1
@@ -18,9 +20,9 @@ help:
 setup: .venv/ready
 
 .venv/ready: pyproject.toml constraints.txt
-	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v <= (3, 13) else f"$(PYTHON) is Python {v[0]}.{v[1]}: 3.11 to 3.13 is needed; set PYTHON=")'
+	@test -n "$(PYTHON)" || { echo "setup: no Python 3.11 to 3.13 with venv was found; install one, or set PYTHON=" >&2; exit 1; }
 	@echo "setup: a virtual environment in .venv, with the packages of constraints.txt (7 GB, a few minutes)"
-	@$(PYTHON) -m venv .venv
+	@$(PYTHON) -m venv --clear .venv
 	@$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]' || \
 	  { echo "setup: the packages could not be installed; is the package index within reach?" >&2; exit 1; }
 	@echo "setup: the face nets"
