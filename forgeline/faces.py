@@ -5,8 +5,6 @@ Both nets are MediaPipe's, run by OpenCV: BlazeFace short range (Bazarevsky et a
 """
 
 import math
-import os
-import tempfile
 import zipfile
 import zlib
 from collections.abc import Iterable, Sequence
@@ -19,6 +17,7 @@ from numpy.typing import NDArray
 
 from forgeline.clip import Clip, Picture, Track
 from forgeline.errors import MediaError
+from forgeline.files import replacing
 from forgeline.mesh import (
     LEFT_EYE,
     LEFT_EYE_CORNER,
@@ -368,14 +367,8 @@ def save_tracks(path: Path, tracks: Sequence[Track]) -> None:
         for name in ("box", "points", "mesh", "score"):
             parts[f"{face}/{name}"] = getattr(track, name)[track.seen].astype(np.float32)
         parts[f"{face}/seen"] = track.seen
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            np.savez_compressed(file, **parts)
-        Path(name).replace(path)
-    finally:
-        Path(name).unlink(missing_ok=True)
+    with replacing(path) as part, part.open("wb") as file:
+        np.savez_compressed(file, **parts)
 
 
 def load_track(path: Path, face: int = 0) -> Track:

@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from forgeline.errors import SourceError
+from forgeline.files import replacing
 from forgeline.recipe import canonical
 
 Progress = Callable[[str, int], None]
@@ -207,11 +208,5 @@ def _record(line: str | bytes) -> object:
 
 
 def _replace(path: Path, lines: Iterable[str]) -> None:
-    """Write the whole file or none of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
-    with part.open("w", encoding="utf-8", newline="\n") as file:
+    with replacing(path) as part, part.open("w", encoding="utf-8", newline="\n") as file:
         file.writelines(lines)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(part, path)
