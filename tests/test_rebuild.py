@@ -411,6 +411,7 @@ def test_failing_stage_ends_a_rebuild_before_it_pushes(small: Checkout, tmp_path
     before = refs(tmp_path / "origin.git"), objects(tmp_path / "store")
     # The scan needs the factory's code; a module of the same name in the project stands in for it.
     (small.path / "flows").mkdir()
+    (small.path / "flows/__init__.py").write_text("")  # without it, an installed package of that name would be taken
     (small.path / "flows/__main__.py").write_text("")
     small.commit("Add a scan")
     small.run("git", "push", "--quiet", "origin", "HEAD")

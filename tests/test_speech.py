@@ -104,6 +104,7 @@ def test_any_text_is_said_or_refused(text: str) -> None:
 
 def test_a_process_that_dies_is_a_clear_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "forgeline").mkdir()
+    (tmp_path / "forgeline" / "__init__.py").write_text("")  # without it, an installed package would be taken
     (tmp_path / "forgeline" / "speech.py").write_text("raise SystemExit('no data')")
     monkeypatch.setattr(speech, "_CHECKOUT", tmp_path)
     with pytest.raises(FactoryError, match=r"died with status 1 \(no data\)"):
