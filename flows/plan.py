@@ -65,6 +65,8 @@ def plan(params: Params, today: date) -> dict[str, list[Planned]]:
         _key_fits(params)
         parents, refused = _permitted(samples, components, params, today)
         planned = plan_samples(parents, params)
+        for line in _unpaired(planned, params):
+            print(line, flush=True)
         _write(planned, parents, components, refused, params)
         wanted = {workspace.REAL: params.sources, workspace.MODELS: params.generators, workspace.MADE: params.generators}
         for folder, names in wanted.items():
@@ -350,6 +352,15 @@ def _joined(cast: Sequence[Sample], learned: bool, params: Params) -> Joined:
     names = sorted(params.sources) if learned else sorted({c.source for c in cast})
     first, *others = (_terms(params.sources[n]) for n in names)
     return join(first, *others)
+
+
+def _unpaired(planned: dict[str, list[Planned]], params: Params) -> Iterator[str]:
+    """What the plan leaves out without a row: clips for which there is no second parent."""
+    for name, rows in planned.items():
+        generator = _generator(params.generators[name])
+        left = len(planned[generator.control]) - len(rows)
+        if generator.casting == "pair" and left:
+            yield f"plan: {name}: {left} clips have nobody else in their split, or no sound where it is needed"
 
 
 def _marked(drafts: Drafts, params: Params) -> list[Planned]:

@@ -441,3 +441,13 @@ def test_terms_travel_with_the_samples(checkout: Path) -> None:
     assert {(p.sample.licence, p.sample.permitted_use) for rows in planned.values() for p in rows} == {
         ("as signed", ("detection",))
     }
+
+
+def test_a_plan_says_who_is_alone_in_a_split(checkout: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    params = own(checkout)
+    plan(params, TODAY)
+    assert "nobody else in their split" not in capsys.readouterr().out
+    alone = params.plan.model_copy(update={"assign": {"own:p0": "val"}})
+    planned = plan(params.model_copy(update={"plan": alone}), TODAY)
+    assert "plan: blend_swap: 1 clips have nobody else in their split" in capsys.readouterr().out
+    assert len(planned["blend_swap"]) == len(planned["control"]) - 1
