@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -23,6 +24,7 @@ HOME = "FORGELINE_PREFECT_HOME"
 HOST = "127.0.0.1"
 POOL = "forgeline"
 _PATIENCE_S = 180.0
+_BUSY_S = 60.0
 
 
 def serve(port: int, deployments: Path) -> None:
@@ -109,16 +111,24 @@ def _end_orphans(url: str) -> None:
     Its deployment takes one run at a time, so that it would bar every other.
     """
     open_states = {"state": {"type": {"any_": ["PENDING", "RUNNING", "CANCELLING"]}}, "deployment_id": {"is_null_": False}}
-    for found in _ask(f"{url}/flow_runs/filter", {"flow_runs": open_states}):
+    for found in ask(f"{url}/flow_runs/filter", {"flow_runs": open_states}):
         state = {"type": "CRASHED", "message": "it was cut off when its server ended"}
-        _ask(f"{url}/flow_runs/{found['id']}/set_state", {"state": state, "force": True})
+        ask(f"{url}/flow_runs/{found['id']}/set_state", {"state": state, "force": True})
         print(f"serve: {found['name']} was cut off; it is marked as crashed", file=sys.stderr, flush=True)
 
 
-def _ask(url: str, body: Any) -> Any:
+def ask(url: str, body: Any) -> Any:
+    """What the server answers to a JSON body; asked again while its database is busy (503), as Prefect's own client does."""
     request = urllib.request.Request(url, json.dumps(body).encode(), {"Content-Type": "application/json"})
-    with urllib.request.urlopen(request, timeout=60) as answer:
-        return json.load(answer)
+    until = time.monotonic() + _BUSY_S
+    while True:
+        try:
+            with urllib.request.urlopen(request, timeout=60) as answer:
+                return json.loads(answer.read() or "null")
+        except urllib.error.HTTPError as error:
+            if error.code != 503 or time.monotonic() > until:
+                raise
+            time.sleep(0.5)
 
 
 def _watch(children: dict[str, subprocess.Popen[bytes]], home: Path) -> None:

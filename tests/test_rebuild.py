@@ -8,11 +8,12 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from itertools import pairwise
 from pathlib import Path
+from threading import Thread
 from typing import Any, TypeVar
 
 import psutil
@@ -20,6 +21,7 @@ import pytest
 import yaml
 
 from flows.rebuild import Place, link, publish, pull, rebuild, refresh
+from flows.serve import ask
 from forgeline.errors import FactoryError, LockedError, SourceError
 from tests.conftest import Checkout, copied, user_env
 
@@ -79,11 +81,7 @@ class Server:
         return {"PREFECT_API_URL": f"http://127.0.0.1:{self.port}/api", "PREFECT_HOME": str(self.home)}
 
     def ask(self, path: str, body: object) -> Any:
-        request = urllib.request.Request(
-            f"{self.env['PREFECT_API_URL']}/{path}", json.dumps(body).encode(), {"Content-Type": "application/json"}
-        )
-        with urllib.request.urlopen(request, timeout=60) as answer:
-            return json.loads(answer.read() or "null")
+        return ask(f"{self.env['PREFECT_API_URL']}/{path}", body)
 
     def runs(self, deployment: str, *states: str) -> list[dict[str, Any]]:
         """The runs of a deployment in these states, oldest first."""
@@ -452,3 +450,23 @@ def test_corpora_are_linked(place: Place, tmp_path: Path) -> None:
         link(Place(place.repository, place.clone, tmp_path / "raw", None))
     assert (place.clone / "data/raw/people").resolve() == tmp_path / "raw/people"
     assert not (place.clone / "data/raw/demo").exists()
+
+
+def test_a_busy_server_is_asked_again() -> None:
+    answers = [503, 503, 200]
+
+    class Busy(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(answers.pop(0))
+            self.end_headers()
+            self.wfile.write(b'{"well": 1}')
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Busy) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        assert ask(f"http://127.0.0.1:{server.server_port}/", {}) == {"well": 1}
+        server.shutdown()
+    assert not answers
