@@ -224,8 +224,8 @@ def _card(rows: Sequence[Sample], params: Params) -> str:
 # {params.release.title}
 
 {len(rows)} samples for training and testing detectors of forged faces and voices, made by Forgeline. Controls are real
-clips that went through the same chain as the forgeries: decoded, encoded, marked and tagged alike. Nothing in a file's
-container, codec, size or mark depends on its label.
+clips that went through the same chain as the forgeries: decoded, encoded, marked and tagged alike, so that container, codec,
+picture size, rate and kind of mark are those of their pair. No probe for subtler shortcuts was run on this version.
 
 ```python
 from datasets import load_dataset
