@@ -83,6 +83,8 @@ def _params() -> "Params":
     from flows.params import load_params
 
     die_with_parent()
+    if "DVC_STAGE" in os.environ and os.getpgid(os.getppid()) != os.getpgrp():  # it was killed while Python started
+        raise FactoryError("dvc", "started this stage and is gone", "run `dvc repro` again")
     return load_params()
 
 

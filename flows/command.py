@@ -15,13 +15,13 @@ PYTHON = sys.executable
 # Run in the child before it becomes the command: this process has threads, so that code between fork and exec could hang.
 _TIED = (
     "import os, sys; sys.path.insert(0, sys.argv[1]); from forgeline.compute import die_with_parent; die_with_parent();"
-    " os.execvp(sys.argv[2], sys.argv[2:])"
+    " os.getppid() == int(sys.argv[2]) or sys.exit(1); os.execvp(sys.argv[3], sys.argv[3:])"
 )
 
 
 def tied(command: Sequence[str]) -> list[str]:
     """`command`, but killed by the kernel when the process that starts it ends."""
-    return [PYTHON, "-c", _TIED, str(Path(__file__).resolve().parents[1]), *command]
+    return [PYTHON, "-c", _TIED, str(Path(__file__).resolve().parents[1]), str(os.getpid()), *command]
 
 
 def run(command: Sequence[str], cwd: Path = Path(), timeout_s: float | None = None) -> None:

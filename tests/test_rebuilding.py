@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
+import yaml
 
 from forgeline.manifest import read_manifest
 from forgeline.video import Encoding, VideoWriter, open_video
@@ -156,7 +157,7 @@ def kill_at_random(victim: Checkout, kills: int, longest_s: float) -> None:
         run = subprocess.Popen(
             ["dvc", "repro"],
             cwd=victim.path,
-            env=victim.env,
+            env=victim.env | {"SHELL": ("/bin/bash", "/bin/sh")[kill // 2 % 2]},  # bash becomes its command, dash waits for it
             start_new_session=True,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -173,6 +174,18 @@ def kill_at_random(victim: Checkout, kills: int, longest_s: float) -> None:
             _, alive = psutil.wait_procs(family, timeout=2)  # less than a stage takes to end by itself
             working = [p for p in alive if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
             assert not working, f"outlived dvc: {working}"
+        else:
+            assert run.returncode == 0, "dvc repro ended by itself, and failed"
+        if torn(victim.path / "dvc.lock"):
+            (victim.path / "dvc.lock").unlink()  # what docs/running.md says to do
+
+
+def torn(lock: Path) -> bool:
+    """Whether DVC, which writes its lock in place, was killed in the middle of writing it."""
+    try:
+        return lock.exists() and "stages" not in (yaml.safe_load(lock.read_text()) or {})
+    except yaml.YAMLError:
+        return True
 
 
 def no_halves(checkout: Checkout) -> bool:
