@@ -1,5 +1,6 @@
 """The watermark's keys: where they may lie, and that no two shards share one."""
 
+import os
 import stat
 import subprocess
 from pathlib import Path
@@ -8,7 +9,7 @@ import pytest
 from cryptography.hazmat.primitives import hashes, hmac
 
 from forgeline.errors import KeyFileError
-from watermark.keys import DEMO, KEY_FILE, master, new_key, read_key
+from watermark.keys import DEMO, KEY_FILE, master, masters, new_key, read_key
 
 
 def test_a_new_key_is_private_and_reads_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -29,13 +30,34 @@ def test_a_key_file_that_others_could_use_is_refused(tmp_path: Path, mode: int) 
         read_key(path)
 
 
-@pytest.mark.parametrize("text", [b"", b"ab" * 31, b"zz" * 32, b"ab" * 33, b"\xff" * 64, b"ab" * 32 + b"\nab"])
-def test_a_file_that_is_no_key_is_refused(tmp_path: Path, text: bytes) -> None:
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        (b"", "is empty"),
+        (b"\n", "is empty"),
+        (b"ab" * 31, "64 hexadecimal digits"),
+        (b"ab" * 33, "64 hexadecimal digits"),
+        (b"zz" * 32, "64 hexadecimal digits"),
+        (b"ab " * 32, "64 hexadecimal digits"),
+        (b"ab" * 32 + b"\nab", "64 hexadecimal digits"),
+        (b"\xff" * 64, "64 hexadecimal digits"),
+        (bytes(range(32)), "64 hexadecimal digits"),
+    ],
+)
+def test_a_file_that_is_no_key_is_refused(tmp_path: Path, text: bytes, what: str) -> None:
     path = tmp_path / "mark.key"
     path.write_bytes(text)
     path.chmod(0o600)
-    with pytest.raises(KeyFileError, match=r"hexadecimal|no key file"):
+    with pytest.raises(KeyFileError, match=what) as caught:
         read_key(path)
+    assert text.hex()[:8] not in str(caught.value) or not text.strip()
+
+
+def test_what_is_no_file_is_refused_at_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe", 0o600)
+    for path, what in ((tmp_path / "pipe", "is no file"), (tmp_path, "no key file"), (tmp_path / "none", "No such file")):
+        with pytest.raises(KeyFileError, match=what):
+            read_key(path)
 
 
 def test_a_missing_unnamed_or_other_key_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -49,6 +71,29 @@ def test_a_missing_unnamed_or_other_key_is_refused(tmp_path: Path, monkeypatch: 
     monkeypatch.setenv(KEY_FILE, str(tmp_path / "mark.key"))
     with pytest.raises(KeyFileError, match=f"holds key {made.id}"):
         master("0123456789ab")
+
+
+def test_old_keys_stay_at_hand_beside_the_new_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    old, new = new_key(tmp_path / "old.key"), new_key(tmp_path / "new.key")
+    monkeypatch.delenv(KEY_FILE, raising=False)
+    assert masters() == [master(DEMO)]
+    monkeypatch.setenv(KEY_FILE, os.pathsep.join(str(tmp_path / name) for name in ("new.key", "old.key", "new.key")))
+    assert masters() == [new, old, master(DEMO)]
+    assert (master(old.id), master(new.id)) == (old, new)
+    # Data that were marked before the rotation: the shard's key follows from the row's mark_key_id alone.
+    key_id = old.shard("blend_swap-train-0000").id
+    assert master(key_id.split("/")[0]).shard(key_id.split("/")[1]) == old.shard("blend_swap-train-0000")
+    with pytest.raises(KeyFileError, match=f"holds key {new.id} and {old.id}, not '0123456789ab'"):
+        master("0123456789ab")
+
+
+def test_no_key_file_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = new_key(tmp_path / "mark.key")
+    monkeypatch.setenv(KEY_FILE, f"{tmp_path / 'mark.key'}{os.pathsep}{tmp_path / 'gone.key'}")
+    for ask in (masters, lambda: master(made.id)):
+        with pytest.raises(KeyFileError, match=r"gone\.key: is no key file"):
+            ask()
+    assert master(DEMO).id == DEMO
 
 
 def test_a_key_is_never_made_over_a_file_or_in_a_checkout(tmp_path: Path) -> None:
