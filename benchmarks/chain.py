@@ -31,7 +31,8 @@ from watermark.keys import DEMO, master
 from watermark.metadata import Tag
 from watermark.payload import Mark
 from watermark.seal import Seal, seal
-from watermark.tile import Marker, bits_for
+from watermark.strength import Marker
+from watermark.tile import bits_for
 
 FRAMES, SIZE, ROUNDS = 48, 512, 5
 KEY = master(DEMO).shard("benchmark")
@@ -94,7 +95,7 @@ def parts(clip: Clip, finder: FaceFinder, cast: list[Path], name: str, folder: P
         return list(GENERATORS[name]()(parents, np.random.default_rng(0)).pictures)  # type: ignore[operator]
 
     pairs = list(GENERATORS[name]()(parents, np.random.default_rng(0)).pictures)  # type: ignore[operator]
-    marker = Marker(KEY, Mark(1, bits_for(clip.width, clip.height)), Seal().strength_db)
+    marker = Marker(KEY, Mark(1, bits_for(clip.width, clip.height)), Seal().encoding.gop)
     marked = [marker(picture) for picture, _ in pairs]
     held = replace(clip, pictures=lambda: iter([picture for picture, _ in pairs]))
 

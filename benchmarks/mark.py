@@ -20,11 +20,11 @@ from forgeline.image import open_image
 from watermark.evidence import Evidence
 from watermark.keys import DEMO, ShardKey, master
 from watermark.payload import Mark, decode
-from watermark.seal import Seal
-from watermark.tile import Bins, Marker, bits_for, folded, layout
+from watermark.strength import Marker
+from watermark.tile import Bins, bits_for, folded, layout
 
 KEY = master(DEMO).shard("benchmark")
-STRENGTH = Seal().strength_db
+STRENGTH = 44.0
 
 
 def milliseconds(work: Callable[[], object]) -> float:
@@ -46,7 +46,7 @@ def costs(side: int) -> dict[str, float]:
     coarse = cv2.resize(rng.uniform(0, 255, (9, 9, 3)), (side, side), interpolation=cv2.INTER_CUBIC)
     picture = np.clip(coarse + rng.normal(0, 3, (side, side, 1)), 0, 255).astype(np.uint8)
     mark = Mark(1, bits_for(side, side))
-    marker, plan = Marker(KEY, mark, STRENGTH), layout(KEY.layout, mark.bits)
+    marker, plan = Marker(KEY, mark, strength_db=STRENGTH), layout(KEY.layout, mark.bits)
 
     def analyse() -> Bins:
         return plan.bins(folded(picture))
@@ -99,7 +99,7 @@ def robustness(folder: Path, side: int) -> None:
     """Print how many of the folder's pictures read back after each attack, the lowest score, and the mark's
     strength."""
     mark = Mark(1, bits_for(side, side))
-    marker, plan = Marker(KEY, mark, STRENGTH), layout(KEY.layout, mark.bits)
+    marker, plan = Marker(KEY, mark, strength_db=STRENGTH), layout(KEY.layout, mark.bits)
     pictures = list(squares(folder, side))
     marked = [marker(picture) for picture in pictures]
     psnr = [cv2.PSNR(before, after) for before, after in zip(pictures, marked, strict=True)]

@@ -14,11 +14,10 @@ from dataclasses import dataclass
 from fractions import Fraction
 from itertools import islice
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
 import av
 import cv2
-from pydantic import Field
 
 from forgeline.clip import Clip, Made, Mask, Picture
 from forgeline.errors import FactoryError, MediaError, PromiseError
@@ -29,7 +28,8 @@ from watermark.evidence import Evidence
 from watermark.keys import DEMO, ShardKey
 from watermark.metadata import PNG_KEYWORD, Tag, append_to_mp4, packet, read_tag
 from watermark.payload import Mark
-from watermark.tile import Marker, bits_for, folded, layout
+from watermark.strength import Marker
+from watermark.tile import bits_for, folded, layout
 
 MATCHED = 8.0
 """Matched score from which a mark counts as there although its payload can't be read: chance reaches it once in
@@ -45,8 +45,6 @@ class Seal(Section):
     key: str = DEMO
     """Id of the master key that marks: "demo" is public, another is looked for in the file named by
     FORGELINE_KEY_FILE."""
-    strength_db: Annotated[float, Field(ge=30, le=60)] = 44.0
-    """Peak signal-to-noise ratio of a marked picture of medium texture and size, in dB: lower is stronger."""
     encoding: Encoding = Encoding()
     """How x264 encodes the pictures of videos; images are PNG."""
 
@@ -90,7 +88,7 @@ def seal(made: Made, path: Path, mark: Mark, key: ShardKey, tag: Tag, settings: 
     draft, mask_draft = path.with_name(f".{path.stem}.part{suffix}"), path.with_name(f".{path.stem}.mask.part{suffix}")
     mask_path = path.with_name(f"{path.stem}.mask{suffix}")
     with _drafts(path, draft, mask_draft):
-        marker = Marker(key, mark, settings.strength_db)
+        marker = Marker(key, mark, settings.encoding.gop if made.media_type == "video" else 1)
         written = _Written(draft, mask_draft)
         if made.media_type == "video":
             _write_video(made, written, marker, settings.encoding)
@@ -211,7 +209,7 @@ def _read_mark(clip: Clip, draft: Path, path: Path, mark: Mark, key: ShardKey) -
     if score >= MATCHED:
         return "matched", score
     what = f"does not give its mark back (score {score:.1f}, needed {MATCHED:.0f})"
-    raise PromiseError(path, what, "lower seal.strength_db or seal.encoding.crf in params.yaml")
+    raise PromiseError(path, what, "lower seal.encoding.crf in params.yaml")
 
 
 def _check_clip(clip: Clip, path: Path, made: Made) -> int:

@@ -4,10 +4,7 @@ A part of the pattern's frequencies, known to every holder of the master key, sa
 shift is found by one correlation); the others carry the code bits, each spread over many frequencies with signs of the
 shard's key. The band is low enough to outlive scaling, chroma subsampling and compression. The pattern is stronger
 where the picture hides it, and each code bit is made as strong as this very picture asks for: the marker looks at its
-own result through the reader's eyes and mends the weak bits. Measured strengths are in `benchmarks/mark.py`.
-
-A strength found in a closed loop over an encoder (variants) would call `Marker` with other `strength_db`; sound is
-marked elsewhere.
+own result through the reader's eyes and mends the weak bits. How strong the whole is: see `strength`.
 """
 
 import hashlib
@@ -21,7 +18,7 @@ from numpy import fft
 from numpy.typing import NDArray
 
 from forgeline.clip import Picture
-from forgeline.errors import MediaError, PromiseError
+from forgeline.errors import MediaError
 from watermark.keys import ShardKey
 from watermark.payload import Mark, Soft, code_length, encode, payload
 
@@ -41,9 +38,6 @@ _SYNC_SHARE = 0.28
 _SYNC_GAIN = np.float32(np.sqrt(2.0))
 _TILT = -0.25  # amplitude falls with frequency a little, as the pictures' own spectrum does
 _ROUNDS = 2
-_MEDIUM = 2.9  # what `_visibility` allows in pictures of medium texture, in its own unit
-_FAINTEST, _STRONGEST = 0.85, 1.8  # of that, however smooth or textured a picture is
-_FULL_SIDE = 512  # pixels
 
 
 def bits_for(width: int, height: int) -> int:
@@ -194,56 +188,39 @@ def _shuffled(secret: bytes, purpose: str, count: int) -> NDArray[np.intp]:
     return np.argsort(_words(secret, purpose, count), kind="stable")
 
 
-class Marker:
-    """Marks the pictures of one clip with one payload.
+class Pattern:
+    """The pattern that one payload makes under one shard's key, laid into the picture it is for."""
 
-    `strength_db` is the peak signal-to-noise ratio, in dB, of a marked picture of medium texture and at least 512
-    pixels on the shorter side: lower is stronger. Smooth pictures are changed up to 1.4 dB less, textured ones up to 4
-    dB more, small ones by 3 dB more for each halving of the side.
-    """
-
-    def __init__(self, key: ShardKey, mark: Mark, strength_db: float) -> None:
-        self._layout = layout(key.layout, mark.bits)
+    def __init__(self, key: ShardKey, mark: Mark) -> None:
+        self.layout = layout(key.layout, mark.bits)
         self._signs = signs(key, mark.bits)
         self._code = 1 - 2 * encode(payload(mark, key.secret)).astype(np.float32)
-        self._rms = np.float32(255 / 10 ** (strength_db / 20))
 
-    def __call__(self, picture: Picture) -> Picture:
-        """The marked picture, (height, width, 3) uint8 like the one given; both sides at least 128 pixels."""
-        picture = np.ascontiguousarray(picture)
-        height, width = picture.shape[:2]
-        if min(height, width) < TILE:
-            raise PromiseError(f"{width}x{height}", f"is below {TILE} pixels", "report it: `bits_for` refuses such clips")
-        luma = half_luma(grey(picture))
-        # Fewer pixels carry less: with 3.5 dB for each halving of the side, small pictures read back as well as large
-        # ones.
-        small = max(_FULL_SIDE / min(height, width), 1.0) ** 0.58
-        strength = self._rms * np.float32(small) * _visibility(luma)
-        spectrum = self._spectrum(luma, strength)
+    def change(self, luma: Plane, hidden: Plane, height: int, width: int) -> Plane:
+        """What to add to each channel of a picture (height, width) whose half-resolution luma is given; `hidden` is how
+        strong the pattern is at each place of that luma."""
         pattern = np.zeros((TILE, TILE // 2 + 1), np.complex64)
-        pattern[self._layout.ky % TILE, self._layout.kx] = spectrum
+        pattern[self.layout.ky % TILE, self.layout.kx] = self._spectrum(luma, hidden)
         tiles = _tiled(_plane(pattern, TILE), height, width)
-        fine = cv2.resize(strength, (width, height), interpolation=cv2.INTER_LINEAR)
-        change = cv2.multiply(tiles, fine, dtype=cv2.CV_16S)
-        return np.asarray(cv2.add(picture, cv2.merge([change, change, change]), dtype=cv2.CV_8U), np.uint8)
+        return tiles * cv2.resize(hidden, (width, height), interpolation=cv2.INTER_LINEAR)
 
-    def _spectrum(self, luma: Plane, strength: Plane) -> Bins:
+    def _spectrum(self, luma: Plane, hidden: Plane) -> Bins:
         """The pattern's bins, of unit variance, the code bits strengthened that this picture speaks against."""
-        plan = self._layout
+        plan = self.layout
         gains = np.ones(len(self._code), np.float32)
         for _ in range(_ROUNDS):
             half = np.zeros((_HALF, _HALF // 2 + 1), np.complex64)
             # The inverse transform divides by the number of pixels, here a quarter as many.
             half.ravel()[plan.half_index] = self._mixed(gains) * np.conj(plan.half_phase) * plan.half_gain / 4
             tiles = _tiled(_plane(half, _HALF), *luma.shape)
-            read = plan.soft(plan.bins(fold(luma + tiles * strength)), self._signs) * self._code
+            read = plan.soft(plan.bins(fold(luma + tiles * hidden)), self._signs) * self._code
             mean = max(float(read.mean()), 1e-6)
             gains = np.clip(gains + 0.7 * (mean - read) / mean, 0.15, 3.5)
             gains /= np.sqrt(np.mean(gains * gains))
         return self._mixed(gains)
 
     def _mixed(self, gains: NDArray[np.float32]) -> Bins:
-        plan = self._layout
+        plan = self.layout
         spectrum = np.zeros(len(plan.ky), np.complex64)
         spectrum[plan.sync] = plan.template * _SYNC_GAIN
         spectrum.view(np.float32)[plan.carriers] = self._signs * (self._code * gains)[plan.code_bit]
@@ -285,9 +262,9 @@ def fold(luma: Plane) -> NDArray[np.complex64]:
     return np.asarray(fft.rfft2(tiles.sum((0, 2), dtype=np.float32)), np.complex64)
 
 
-def _visibility(luma: Plane) -> Plane:
-    """How strong the pattern may be at each place, about 1 in pictures of medium texture: more in texture, in the dark
-    and in the light.
+def hidden(luma: Plane) -> Plane:
+    """How strong the pattern may be at each place of a half-resolution luma, its power 1 on average: more in texture, in
+    the dark and in the light.
 
     Texture is the smallest contrast of a neighbourhood: the flat side of an edge does not hide what the edge would.
     """
@@ -296,9 +273,8 @@ def _visibility(luma: Plane) -> Plane:
     light = cv2.blur(luma, (9, 9))
     allowed = 1 + np.float32(0.3) * np.minimum(contrast, np.float32(16))
     allowed *= 1 + 0.35 * np.clip((60 - light) / 60, 0, 1) + 0.25 * np.clip((light - 170) / 85, 0, 1)
-    level = _rms(allowed)
-    allowed = np.clip(allowed / level, 0.5, 2.2)
-    even: Plane = (allowed / _rms(allowed) * min(max(level / _MEDIUM, _FAINTEST), _STRONGEST)).astype(np.float32)
+    allowed = np.clip(allowed / _rms(allowed), 0.5, 2.2)
+    even: Plane = (allowed / _rms(allowed)).astype(np.float32)
     return even
 
 
