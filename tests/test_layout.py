@@ -167,7 +167,7 @@ def test_a_stage_depends_on_all_code_that_it_rests_on(stage: str) -> None:
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_stage_is_its_command(stage: str) -> None:
     words = definition(stage)["cmd"].split()
-    assert words[:4] == ["python", "-m", "flows", stage]
+    assert words[:5] == ["exec", "python", "-m", "flows", stage]
     assert (ROOT / file_of(stage_module(stage))).is_file()
 
 
