@@ -8,18 +8,19 @@ in the sound would be looked for here as well.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from math import log
+from math import erfc, exp, log, sqrt
 from pathlib import Path
+from typing import Literal
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from forgeline.clip import Clip
+from forgeline.clip import Clip, MediaType
 from forgeline.image import open_image
 from forgeline.video import open_video
 from watermark.evidence import Evidence, score
-from watermark.keys import MasterKey, ShardKey
+from watermark.keys import ShardKey
 from watermark.metadata import Tag, read_tag
 from watermark.payload import MAC_BITS, Mark, decode, proven
 from watermark.tile import Layout, fold, folded, grey, half_luma, layout
@@ -42,29 +43,99 @@ Folded = NDArray[np.complex64]
 
 
 @dataclass(frozen=True)
-class Reading:
-    """The `mark` of a `shard` with its `score` (standard deviations above chance), the open `tag`, or both."""
+class Place:
+    """How a picture came from what was marked: mirrored, then scaled, then turned, then cropped.
 
-    mark: Mark | None
-    shard: str | None
+    `scale_x` and `scale_y` are the file's pixels for one marked pixel; `turn` is in degrees, clockwise as seen. A corner
+    of the pattern's tiles lies `right` and `down` of the picture's top left corner, in marked pixels, from 0 to 128.
+    """
+
+    mirrored: bool
+    scale_x: float
+    scale_y: float
+    turn: float
+    right: float
+    down: float
+
+
+@dataclass(frozen=True)
+class Patch:
+    """A part of the picture, by its four `corners` (x, y) in the file's pixels, in order around it.
+
+    `agreement` is 0 where there is no more of the mark than in any picture, and 1 where there is no doubt of it.
+    """
+
+    corners: tuple[tuple[float, float], ...]
+    agreement: float
+
+
+@dataclass(frozen=True)
+class Found:
+    """A mark that was read, and the shard's `key` that proves it.
+
+    `score` is in standard deviations above chance; `chance` is the probability that a file without a mark reads like
+    this, all that was tried counted. Pictures tell their `place` and the `patches` that show the mark; sound tells its
+    `speed`: how many times as fast it is played as it was marked.
+    """
+
+    carrier: Literal["pictures", "sound"]
+    mark: Mark
+    key: ShardKey
     score: float
+    chance: float
+    place: Place | None = None
+    patches: tuple[Patch, ...] = ()
+    speed: float | None = None
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a file says: the marks `found`, the pictures' before the sound's, and the open `tag`, which proves nothing.
+
+    `width` and `height` are those of the picture, upright, that patches lie on; 0 for sound without pictures.
+    """
+
+    media_type: MediaType
+    width: int
+    height: int
+    found: tuple[Found, ...]
     tag: Tag | None
 
 
-def read(path: Path, key: MasterKey, shards: Sequence[str]) -> Reading | None:
-    """The mark of any of the `shards` in an image or video, and its tag; None where there is neither.
+@dataclass(frozen=True)
+class Matched:
+    """How far a known payload stands out in a file: its `score` in standard deviations, and the probability that a file
+    without it scores as high, all that was tried counted."""
 
-    The tag alone proves nothing. Raises MediaError for a file that can't be decoded.
+    carrier: Literal["pictures", "sound"]
+    score: float
+    chance: float
+
+
+def read(path: Path, keys: Sequence[ShardKey]) -> Reading:
+    """The marks of any of the `keys`, whatever their master, in an image, video or sound, and the file's tag.
+
+    Raises MediaError for a file that can't be decoded.
     """
     clip = open_image(path) if cv2.haveImageReader(str(path)) else open_video(path)
     tag = read_tag(path)
-    keys = [key.shard(name) for name in shards]
-    for evidence, bits in _views(clip, [layout(key.layout, bits) for bits in MAC_BITS]):
-        found = _proven(evidence, bits, keys)
-        if found:
-            mark, shard, stands_out = found
-            return Reading(mark, shard.name, stands_out, tag)
-    return Reading(None, None, 0.0, tag) if tag else None
+    for secret in dict.fromkeys(key.layout for key in keys):
+        some = [key for key in keys if key.layout == secret]
+        for evidence, bits in _views(clip, [layout(secret, bits) for bits in MAC_BITS]):
+            found = _proven(evidence, bits, some)
+            if found:
+                mark, key, score = found
+                chance = len(keys) * _VIEWS * 2.0 ** -MAC_BITS[bits] * 1e-3 * exp(_CHANCE[bits] * (_CHANCE[bits] - score))
+                marks = (Found("pictures", mark, key, score, chance),)
+                return Reading(clip.media_type, clip.width, clip.height, marks, tag)
+    return Reading(clip.media_type, clip.width, clip.height, (), tag)
+
+
+def matched(path: Path, key: ShardKey, mark: Mark) -> Matched:
+    """How far a known payload stands out in a file where it was put, or where the search finds the template."""
+    clip = open_image(path) if cv2.haveImageReader(str(path)) else open_video(path)
+    scores = [evidence.matched(key, mark) for evidence, _ in _views(clip, [layout(key.layout, mark.bits)])]
+    return Matched("pictures", max(scores), min(len(scores) * erfc(max(scores) / sqrt(2)) / 2, 1.0))
 
 
 def _proven(evidence: Evidence, bits: int, keys: list[ShardKey]) -> tuple[Mark, ShardKey, float] | None:
