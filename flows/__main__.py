@@ -67,7 +67,12 @@ def _parser() -> argparse.ArgumentParser:
     command = add("serve", _serve, "a Prefect server on this machine, with the schedules of prefect.yaml")
     command.add_argument("--port", type=int, default=4200)
     command.add_argument("--deployments", type=Path, default=Path("prefect.yaml"), metavar="FILE")
-    add("read", _read, "tell what a file is: its mark, its tag, its row").add_argument("file", nargs="+", type=Path)
+    command = add("read", _read, "tell what files are: their marks, credentials, tags and rows")
+    command.add_argument("file", nargs="*", type=Path, help="image, video or sound, or a folder of them")
+    command.add_argument("--release", action="append", default=[], type=Path, metavar="DIR", help="a pulled release: its rows")
+    command.add_argument("--json", action="store_true", help="one JSON object a file, see docs/using.md")
+    command.add_argument("--serve", action="store_true", help="a page on 127.0.0.1 that does the same for dropped files")
+    command.add_argument("--port", type=int, default=4300, help="of the page (4300)")
     add("look", _look, "draw contact sheets of what was made").add_argument("generator", nargs="*")
     terms = add("terms", _terms, "what may be done with each source; with a kind, what to paste into params")
     terms.add_argument("kind", nargs="?")
@@ -154,12 +159,16 @@ def _release(options: argparse.Namespace) -> None:
 
 
 def _read(options: argparse.Namespace) -> None:
-    from flows.params import load_params
-    from flows.read import tell
+    if options.serve == bool(options.file):
+        raise FactoryError("read", "was given nothing to read", "name files or folders, or --serve alone")
+    if options.serve:
+        from flows.read_page import serve
 
-    params = load_params()
-    for path in options.file:
-        print(tell(path, params))
+        serve(options.port, options.release)
+    else:
+        from flows.read import read_all
+
+        sys.exit(read_all(options.file, options.release, options.json))
 
 
 def _look(options: argparse.Namespace) -> None:
@@ -197,11 +206,12 @@ def _check(options: argparse.Namespace) -> None:
 def _key(options: argparse.Namespace) -> None:
     from watermark.keys import KEY_FILE, new_key
 
-    path = options.path.expanduser()
+    path = options.path.expanduser().absolute()
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     key = new_key(path)
+    older = [name for name in os.environ.get(KEY_FILE, "").split(os.pathsep) if name]
     print(f"key {key.id} is in {path}; keep a copy of that file in a safe place")
-    print(f"export {KEY_FILE}={path}, and write `key: {key.id}` under seal in params.yaml")
+    print(f"export {KEY_FILE}={os.pathsep.join([str(path), *older])}, and write `key: {key.id}` under seal in params.yaml")
 
 
 def _push(options: argparse.Namespace) -> None:

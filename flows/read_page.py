@@ -1,0 +1,166 @@
+"""`read --serve`: a page on this machine that reads the files dropped on it, and shows where their marks were found.
+
+A file is kept for as long as it is read, and opened in another process with bounds on its time and memory, so that none
+can hang the page or end it. Only a browser on this machine, showing this page, may send one.
+"""
+
+import asyncio
+import base64
+import multiprocessing
+import secrets
+import signal
+import socket
+import tempfile
+from collections.abc import Awaitable, Callable, Iterable
+from concurrent.futures import Future
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import uvicorn
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import HTMLResponse, JSONResponse
+from pebble import ProcessExpired, ProcessPool
+
+from flows.read import Examined, Index, Means, examine, means_at_hand, report, sentences
+from forgeline.clip import Picture
+from forgeline.compute import die_with_parent
+from forgeline.errors import FactoryError
+from forgeline.image import open_image
+from forgeline.video import open_video
+
+HOST = "127.0.0.1"
+MOST_BYTES = 1 << 30
+"""Of an uploaded file; a larger one is for the command line."""
+MOST_S = 120.0
+"""Seconds that one file is read for."""
+_MOST_MEMORY = 8 << 30  # bytes of address space of the process that reads
+_SIDE = 1024  # pixels, of the picture that is shown
+
+_PAGE = Path(__file__).with_name("read_page.html")
+_HEADERS = {
+    "Cache-Control": "no-store",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
+_POLICY = (
+    "default-src 'none'; script-src 'nonce-{nonce}'; style-src 'nonce-{nonce}'; img-src data:; connect-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+
+
+def serve(port: int, releases: Iterable[Path]) -> None:
+    """Serve the page on 127.0.0.1:`port` (0: a free one) until interrupted, with the rows of this checkout and `releases`.
+
+    FactoryError when the port is taken, KeyFileError for a bad key file.
+    """
+    index = Index(releases)
+    means = means_at_hand(index)
+    try:
+        listening = socket.create_server((HOST, port))
+    except OSError as error:
+        what = f"can't be served on ({error.strerror})"
+        raise FactoryError(f"{HOST}:{port}", what, "stop what runs there, or give --port") from error
+    signal.signal(signal.SIGTERM, _interrupt)  # so that what is below is cleaned up then, too
+    with listening, tempfile.TemporaryDirectory(prefix="forgeline-read-") as folder, _worker() as worker:
+        at = listening.getsockname()[1]
+        app = page(index, means, Path(folder), worker, at)
+        print(f"read: drop files on http://{HOST}:{at}; Ctrl-C ends it", flush=True)
+        uvicorn.Server(uvicorn.Config(app, log_level="warning", ws="none", lifespan="off")).run([listening])
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def _worker() -> ProcessPool:
+    return ProcessPool(max_workers=1, initializer=_confine, context=multiprocessing.get_context("spawn"))
+
+
+def _confine() -> None:
+    import resource
+
+    die_with_parent()
+    resource.setrlimit(resource.RLIMIT_AS, (_MOST_MEMORY, _MOST_MEMORY))
+
+
+def page(index: Index, means: Means, folder: Path, worker: ProcessPool, port: int, most_s: float = MOST_S) -> FastAPI:
+    """The application: `GET /` is the page, `POST /read` takes a file as its body and answers in JSON.
+
+    What it gets is written below `folder` under a name of its own, and removed when it was read.
+    """
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)  # FastAPI's own pages load scripts from elsewhere
+    hosts = {f"{name}:{port}" for name in (HOST, "localhost")}
+
+    @app.middleware("http")
+    async def guard(request: Request, answer: Callable[[Request], Awaitable[Response]]) -> Response:
+        headers = request.headers
+        if headers.get("host") not in hosts:  # a name that somebody else's server resolves to this machine
+            response: Response = _refusal(421, f"this page is at http://{HOST}:{port} alone")
+        elif request.method != "GET" and headers.get("origin") not in {f"http://{host}" for host in hosts}:
+            response = _refusal(403, "only the page itself may send files")
+        else:
+            response = await answer(request)
+        response.headers.update(_HEADERS)
+        return response
+
+    @app.get("/")
+    async def show() -> HTMLResponse:
+        nonce = secrets.token_urlsafe(16)
+        text = _PAGE.read_text(encoding="utf-8").replace("{nonce}", nonce).replace("{most_bytes}", str(MOST_BYTES))
+        return HTMLResponse(text, headers={"Content-Security-Policy": _POLICY.format(nonce=nonce)})
+
+    @app.post("/read")
+    async def read(request: Request) -> JSONResponse:
+        length = request.headers.get("content-length", "")
+        if not length.isdigit():
+            return _refusal(411, "the file's length is missing")
+        if int(length) > MOST_BYTES:  # the server takes no more of it than it declares
+            return _refusal(413, f"the file is larger than {MOST_BYTES >> 20} MiB; read it with `python -m flows read FILE`")
+        with tempfile.NamedTemporaryFile(dir=folder) as file:
+            try:
+                async for part in request.stream():
+                    file.write(part)
+                file.flush()
+            except OSError as error:
+                return _refusal(507, f"the file can't be stored ({error.strerror}); make room, and send it again")
+            job: Future[tuple[Examined, dict[str, Any]]] = worker.schedule(_read, args=[Path(file.name), means], timeout=most_s)
+            try:
+                examined, shown = await asyncio.wrap_future(job)
+            except TimeoutError:
+                return _refusal(422, f"the file was not read within {most_s:g} s; try `python -m flows read FILE`")
+            except ProcessExpired:
+                return _refusal(
+                    422, "reading the file ended the process that read it; it is broken, or asks for too much memory"
+                )
+        told = replace(report(examined, index), file="")
+        return JSONResponse({"report": asdict(told), "sentences": sentences(told)} | shown)
+
+    return app
+
+
+def _refusal(status: int, what: str) -> JSONResponse:
+    return JSONResponse({"error": what}, status)
+
+
+def _read(path: Path, means: Means) -> tuple[Examined, dict[str, Any]]:
+    """In the worker: what the file is, and what the page draws: its first picture, and where on it the mark shows."""
+    examined = examine(path, means)
+    reading = examined.reading
+    if reading is None or reading.media_type == "audio":
+        return examined, {"picture": None, "patches": []}
+    clip = open_image(path) if reading.media_type == "image" else open_video(path)
+    patches = [asdict(patch) for found in reading.found for patch in found.patches]
+    shown = {"picture": _data_url(next(clip.pictures())), "width": reading.width, "height": reading.height}
+    return examined, shown | {"patches": patches}
+
+
+def _data_url(picture: Picture) -> str:
+    height, width = picture.shape[:2]
+    scale = min(1.0, _SIDE / max(height, width))
+    size = (max(round(width * scale), 1), max(round(height * scale), 1))
+    small = cv2.cvtColor(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2BGR)
+    return f"data:image/jpeg;base64,{base64.b64encode(cv2.imencode('.jpg', small)[1].tobytes()).decode()}"
