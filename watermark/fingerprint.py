@@ -10,11 +10,11 @@ import numpy as np
 from forgeline.clip import Picture
 
 SAME = 0.25
-"""Share of bits up to which two fingerprints are of the same content: compression and the like change up to a tenth,
+"""Share of bits up to which two fingerprints are of the same content: compression and the like change up to a twentieth,
 other people in the same studio differ by more than a quarter (see docs/watermark.md)."""
 
 _PICTURES = 3
-_BITS = 128
+_BITS = 256
 _SIDE = 32
 
 # The lowest frequencies of a picture shrunk to _SIDE pixels, diagonal by diagonal, without its mean brightness.
@@ -40,7 +40,7 @@ class Fingerprint:
 
     @property
     def hex(self) -> str:
-        """32 hexadecimal digits for each chosen picture that has passed."""
+        """64 hexadecimal digits for each chosen picture that has passed."""
         return "".join(self._hashes)
 
 
