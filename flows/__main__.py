@@ -60,6 +60,14 @@ def _parser() -> argparse.ArgumentParser:
     stage("score", _score, "every evaluator over every pair")
     stage("audit", _audit, "check what a release promises")
     stage("release", _release, "the gated, split, sharded dataset with its card")
+    stage("sign", _sign, "sign what was released, where that isn't signed yet: see docs/provenance.md")
+    command = add("verify", _verify, "check a release, a part of it or a file of it against its signatures")
+    command.add_argument("path", nargs="+", type=Path)
+    command.add_argument("--signatures", type=Path, default=Path("data/signatures"), metavar="FOLDER")
+    command = add("export", _export, "write samples of the release as plain files, signed where a certificate is configured")
+    command.add_argument("folder", type=Path)
+    command.add_argument("--split", choices=["train", "val", "test"])
+    command.add_argument("--method")
     command = add("push", _push, "send what was built to the DVC remote, where the terms permit it")
     command.add_argument("--remote", help="the DVC remote, where it isn't the default one")
     command.add_argument("--timeout", type=float, default=3600, metavar="S", help="seconds for each of three attempts (3600)")
@@ -158,9 +166,37 @@ def _release(options: argparse.Namespace) -> None:
     print(f"release: {len(release(params))} samples in {CARD.parent}; {CARD} says what they are")
 
 
+def _sign(options: argparse.Namespace) -> None:
+    params = _params()
+    from flows.sign import SIGNATURES, sign
+
+    shards, new = sign(params)
+    print(f"sign: {shards} shards have signatures in {SIGNATURES}, {new} of them new")
+
+
+def _verify(options: argparse.Namespace) -> None:
+    from flows.sign import verify
+
+    for path in options.path:
+        for line in verify(path, options.signatures):
+            print(line, flush=True)
+
+
+def _export(options: argparse.Namespace) -> None:
+    params = _params()
+    from datetime import date
+
+    from flows.export import export
+    from watermark.credentials import CERTIFICATES
+
+    count, signed = export(params, options.folder, options.split, options.method, date.today())
+    how = "with credentials in each" if signed else f"without credentials, as {CERTIFICATES} is not set"
+    print(f"export: {count} samples in {options.folder}, {how}")
+
+
 def _read(options: argparse.Namespace) -> None:
     if options.serve == bool(options.file):
-        raise FactoryError("read", "was given nothing to read", "name files or folders, or --serve alone")
+        raise FactoryError("read", "takes files and folders, or --serve alone", "say which")
     if options.serve:
         from flows.read_page import serve
 

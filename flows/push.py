@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from datetime import date
+from pathlib import Path
 
 from flows.audit import require_passed
 from flows.command import environment, run
@@ -25,9 +26,24 @@ _PAUSE_S = 5.0
 def push(params: Params, remote: str | None, timeout_s: float, today: date) -> None:
     """Push what dvc.lock names to `remote` (None: the default one), in at most three attempts of `timeout_s` seconds each.
 
-    An attempt sends only what the ones before it did not. TermsError where a source's terms, or those that the release
-    states, forbid it; KeyFileError where the mark is of the demo key and not all data are; FactoryError where there is no
-    release that passed its audit, where the data are not what `dvc.lock` says, or where the remote fails.
+    An attempt sends only what the ones before it did not. Raises what `require_permitted` does; FactoryError where the data
+    are not what `dvc.lock` says, where there are signatures and they are of another release, or where the remote fails.
+    """
+    require_permitted(params, today)
+    # Terms and audit were those of the release; whatever else lies here was not looked at.
+    if _changed("dvc.yaml"):
+        raise FactoryError(
+            "data", "is not what dvc.lock says was built", "run `dvc repro` first; `dvc status` says what differs"
+        )
+    if Path("signing/dvc.lock").exists() and _changed("signing/dvc.yaml"):
+        todo = "run `dvc repro --single-item --force signing/dvc.yaml`, or remove signing/dvc.lock to send none"
+        raise FactoryError("data/signatures", "are not of this release", todo)
+    _send(["dvc", "push", *(["--remote", remote] if remote else [])], timeout_s)
+
+
+def require_permitted(params: Params, today: date) -> None:
+    """FactoryError unless the release passed its audit; TermsError where the terms of a source, or those that the release
+    states, forbid passing it on today; KeyFileError where the mark is of the demo key and not all data are.
     """
     try:
         require_passed()
@@ -44,12 +60,11 @@ def push(params: Params, remote: str | None, timeout_s: float, today: date) -> N
     if key == DEMO and foreign:
         what = f"{', '.join(foreign)} would be marked with the public demo key, which proves nothing"
         raise KeyFileError("seal.key", what, "make a key with `python -m flows key new`, name it there, and run `dvc repro`")
-    # Terms and audit were those of the release; whatever else lies here was not looked at.
-    if subprocess.run(["dvc", "status", "--quiet"], env=environment(), stdin=subprocess.DEVNULL, check=False).returncode:
-        raise FactoryError(
-            "data", "is not what dvc.lock says was built", "run `dvc repro` first; `dvc status` says what differs"
-        )
-    _send(["dvc", "push", *(["--remote", remote] if remote else [])], timeout_s)
+
+
+def _changed(pipeline: str) -> bool:
+    done = subprocess.run(["dvc", "status", "--quiet", pipeline], env=environment(), stdin=subprocess.DEVNULL, check=False)
+    return done.returncode != 0
 
 
 def _send(command: list[str], timeout_s: float) -> None:

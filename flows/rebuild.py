@@ -1,10 +1,11 @@
 """`rebuild`: build the dataset anew from what was last committed, and publish it as a version. Made for a schedule.
 
 It works in a clone of its own, which stays between runs, and never in anyone's checkout: fetch → `dvc pull` → scan →
-`dvc repro` → push → commit → tag → git push. A step that fails ends it: nothing after it happens, so that a build which
+`dvc repro` → sign → push → commit → tag → git push. A step that fails ends it: nothing after it happens, so that a build which
 does not pass its gate pushes nothing and leaves no tag.
 """
 
+import hashlib
 import os
 import subprocess
 from collections.abc import Callable
@@ -22,8 +23,8 @@ from flows import workspace
 from flows.command import PYTHON, environment, output, run
 from flows.stage_flows import API, require_server
 from forgeline.errors import FactoryError, SourceError
-from forgeline.files import sha256_of
 from forgeline.lock import holding
+from watermark.credentials import CERTIFICATES
 
 CLONE = "FORGELINE_CLONE"
 """The environment variable that names the clone's folder."""
@@ -32,7 +33,7 @@ _OURS = "forgeline.rebuild"
 _PULLED = "refs/forgeline/pulled"
 """The commit whose data were last pulled into the clone."""
 _AUTHOR = ("-c", "user.name=Forgeline rebuild", "-c", "user.email=forgeline@localhost")
-_LOCK = "dvc.lock"
+_LOCK, _SIGNING_LOCK = "dvc.lock", "signing/dvc.lock"
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ def rebuild(repository: str | None = None, clone: str | None = None, raw: str | 
         remote=remote,
     )
     with holding(place.clone.with_name(f"{place.clone.name}.lock"), wait=False):
-        for step in (refresh, pull, link, scan, repro, push, publish):
+        for step in (refresh, pull, link, scan, repro, sign, push, publish):
             _as_task(step)(place)
 
 
@@ -104,21 +105,31 @@ def pull(place: Place) -> None:
 
     Not all that differs: after a build that was stopped, `dvc pull` either refuses, or with --force deletes what it made.
     """
-    there = _outputs((place.clone / _LOCK).read_text() if (place.clone / _LOCK).exists() else "")
-    known = _succeeds(["git", "cat-file", "-e", f"{_PULLED}:{_LOCK}"], place.clone)
-    before = _outputs(output(["git", "show", f"{_PULLED}:{_LOCK}"], place.clone)) if known else {}
-    stages = output(["dvc", "stage", "list", "--name-only"], place.clone).split()
-    kept = _never_pushed(yaml.safe_load((place.clone / "dvc.yaml").read_text(encoding="utf-8")))
-    wanted = [
-        stage
-        for stage in stages
+    wanted = [*_behind(place, _LOCK), *_behind(place, _SIGNING_LOCK)]
+    if wanted:
+        run(["dvc", "pull", "--allow-missing", "--force", *wanted], place.clone)
+    output(["git", "update-ref", _PULLED, "HEAD"], place.clone)
+
+
+def _behind(place: Place, lock: str) -> list[str]:
+    """The stages of a lock, as DVC names them, whose outputs others built since the last pull, or that are not here."""
+    pipeline = lock.replace(".lock", ".yaml")
+    if not (place.clone / lock).exists() or not (place.clone / pipeline).exists():
+        return []
+    there = _outputs((place.clone / lock).read_text())
+    known = _succeeds(["git", "cat-file", "-e", f"{_PULLED}:{lock}"], place.clone)
+    before = _outputs(output(["git", "show", f"{_PULLED}:{lock}"], place.clone)) if known else {}
+    kept = _never_pushed(yaml.safe_load((place.clone / pipeline).read_text(encoding="utf-8")))
+    named = {
+        name.split(":")[-1]: name for name in output(["dvc", "stage", "list", "--name-only", pipeline], place.clone).split()
+    }
+    return [
+        name
+        for stage, name in named.items()
         if stage in there
         and stage.split("@")[0] not in kept
         and (there[stage] != before.get(stage) or not all((place.clone / path).exists() for path in there[stage]))
     ]
-    if wanted:
-        run(["dvc", "pull", "--allow-missing", "--force", *wanted], place.clone)
-    output(["git", "update-ref", _PULLED, "HEAD"], place.clone)
 
 
 def _outputs(lock: str) -> dict[str, dict[str, str]]:
@@ -159,22 +170,32 @@ def repro(place: Place) -> None:
     run(["dvc", "repro"], place.clone)
 
 
+def sign(place: Place) -> None:
+    """Sign the release, where a certificate is configured. What did not change keeps the signature it has."""
+    if os.environ.get(CERTIFICATES):
+        run(["dvc", "repro", "--single-item", "--force", _SIGNING_LOCK.replace(".lock", ".yaml")], place.clone)
+
+
 def push(place: Place) -> None:
     """Look at audit, terms and key once more, and send the data."""
     run([PYTHON, "-m", "flows", "push", *(["--remote", place.remote] if place.remote else [])], place.clone)
 
 
 def publish(place: Place) -> None:
-    """Commit what was built, tag it, and push both or neither. What has a tag already gets no other."""
+    """Commit what was built, tag it, and push both or neither. What has a tag already gets no other.
+
+    A tag is named after what the locks say: after dvc.lock alone where nothing is signed.
+    """
     git = ("git", *_AUTHOR)
-    built = [str(path) for path in (Path(_LOCK), workspace.INVENTORY) if (place.clone / path).exists()]
+    built = [path for path in (_LOCK, _SIGNING_LOCK, str(workspace.INVENTORY)) if (place.clone / path).exists()]
     run([*git, "add", "--all", "--", *built], place.clone)
     if not _succeeds(["git", "diff", "--cached", "--quiet"], place.clone):
         run([*git, "commit", "--quiet", "--message", "Rebuild the dataset"], place.clone)
-    short = sha256_of(place.clone / _LOCK)[:12]
+    locks = [place.clone / path for path in (_LOCK, _SIGNING_LOCK) if (place.clone / path).exists()]
+    short = hashlib.sha256(b"".join(path.read_bytes() for path in locks)).hexdigest()[:12]
     tag = output(["git", "tag", "--list", f"v*-{short}"], place.clone)
     if tag:
-        print(f"dvc.lock is that of {tag}: no new tag")
+        print(f"what was built is {tag}: no new tag")
     else:
         tag = f"v{datetime.now(UTC):%Y.%m.%d}-{short}"
         run([*git, "tag", "--annotate", "--message", f"Dataset {tag}", tag], place.clone)

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, BinaryIO, Literal
 
 import c2pa
 from cryptography import x509
@@ -45,6 +45,16 @@ FORMATS = {
 }
 """What can be signed."""
 
+PIXEL = bytes.fromhex(
+    "89504e470d0a1a0a0000000d4948445200000001000000010800000000"
+    "3a7e9b550000000a49444154789c63600000000200014873"
+    "b46f0000000049454e44ae426082"
+)
+"""A PNG of one black pixel."""
+
+PICTURE_MARK, SOUND_MARK = "org.forgeline.tile.1", "org.forgeline.carrier.1"
+"""The marks' algorithms (`watermark.tile`, `watermark.sound`) as soft bindings name them; not on C2PA's public list."""
+
 SAMPLE = "org.forgeline.sample"
 """Label of the assertion that holds a sample's id, terms and release."""
 
@@ -52,7 +62,7 @@ State = Literal["trusted", "untrusted", "invalid", "none"]
 
 _LARGEST = 1 << 20  # bytes of a PEM file
 _CURVES = {"secp256r1": "es256", "secp384r1": "es384", "secp521r1": "es512"}
-_LONGEST = 300  # characters of a text of somebody else's manifest
+_LONGEST = 4000  # characters of a text in somebody's manifest
 
 
 @dataclass(frozen=True)
@@ -81,7 +91,7 @@ class Credentials:
     none: there is no manifest in it.
 
     The rest is what the signer claims: for an invalid manifest it is what anybody may have written. `claims` maps the
-    labels of assertions to their data, cleaned of control characters and shortened; `ingredients` are (relation, title).
+    labels of assertions to their data; `ingredients` are (relation, title). Texts are cleaned of control characters.
     """
 
     state: State
@@ -170,8 +180,7 @@ def _dicts(value: object) -> list[dict[str, Any]]:
 
 
 def _clean(value: object) -> str:
-    text = "".join(c if c.isprintable() else "�" for c in str(value))
-    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
+    return "".join(c if c.isprintable() else "\ufffd" for c in str(value)[:_LONGEST])
 
 
 def _cleaned(value: Any) -> Any:
@@ -185,7 +194,7 @@ def _cleaned(value: Any) -> Any:
 def trust_anchors() -> str:
     """The roots that FORGELINE_TRUST_ANCHORS pins, as PEM text; empty where it is not set. Raises KeyFileError."""
     name = os.environ.get(ANCHORS)
-    return _pem(b"".join(c.public_bytes(Encoding.PEM) for c in _certificates(Path(name), ANCHORS))) if name else ""
+    return _text(_certificates(Path(name), ANCHORS)).decode() if name else ""
 
 
 @dataclass(frozen=True, repr=False)
@@ -198,28 +207,31 @@ class Signer:
     serial: str
     anchors: str
 
-    def sign(self, path: Path, target: Path, title: str, content: Mapping[str, Any]) -> None:
-        """Write `target`: the file `path` with a signed manifest in it, which was read back and found trusted.
+    def sign(self, source: BinaryIO, target: Path, title: str, content: Mapping[str, Any]) -> None:
+        """Write `target`: the file `source` with a signed manifest in it, which was read back and found trusted.
 
         `content` has the manifest's `assertions` and `ingredients`, as c2pa takes them. MediaError for a file that can't
         carry a manifest; PromiseError when it doesn't read back as trusted.
         """
-        kind = FORMATS.get(path.suffix.lower())
+        kind = FORMATS.get(target.suffix.lower())
         if kind is None:
-            raise MediaError(path, "is of a kind that can't carry credentials", f"use one of {', '.join(FORMATS)}")
+            raise MediaError(target, "is of a kind that can't carry credentials", f"use one of {', '.join(FORMATS)}")
         with replacing(target) as part:
             try:
-                with path.open("rb") as file, part.open("w+b") as out:
-                    _builder(title, content).sign(self._native(), kind, file, out)
+                with part.open("w+b") as out:
+                    self.write(source, out, kind, title, content)
             except c2pa.C2paError as error:
-                raise MediaError(path, f"can't be signed ({_clean(error)})", "see whether other programs open it") from error
+                raise MediaError(target, f"can't be signed ({_clean(error)})", "see whether other programs open it") from error
             found = read_credentials(part, self.anchors)
             if found.state != "trusted":
                 why = ", ".join(found.failures) or "no failure named"
                 raise PromiseError(target, f"reads back as {found.state} ({why})", "report it; nothing was written")
 
-    def _native(self) -> c2pa.Signer:
-        return c2pa.Signer.from_info(c2pa.C2paSignerInfo(self.algorithm, self.chain, self.key, None))
+    def write(self, source: BinaryIO, out: BinaryIO, kind: str, title: str, content: Mapping[str, Any]) -> None:
+        """Copy `source`, a file of MIME type `kind`, to `out` with a signed manifest in it. C2paError where it can't be."""
+        definition = {"claim_generator_info": [{"name": "forgeline"}], "title": title, **content}
+        native = c2pa.Signer.from_info(c2pa.C2paSignerInfo(self.algorithm, self.chain, self.key, None))
+        c2pa.Builder(definition, context=_context("")).sign(native, kind, source, out)
 
     def __repr__(self) -> str:
         return f"Signer({self.serial})"
@@ -227,7 +239,14 @@ class Signer:
 
 def sign_sample(path: Path, target: Path, statement: Statement, signer: Signer) -> None:
     """Write `target`: a sample's file with a manifest of what the statement says."""
-    signer.sign(path, target, statement.tag.sample_id, content_of(statement))
+    with path.open("rb") as file:
+        signer.sign(file, target, statement.tag.sample_id, content_of(statement))
+
+
+def sign_pixel(target: Path, title: str, label: str, data: Mapping[str, Any], signer: Signer) -> None:
+    """Write `target`, a PNG of one pixel that is there for its signed manifest: `data`, as an assertion of this label."""
+    content = {"assertions": [_pixel_made(), {"label": label, "data": dict(data)}]}
+    signer.sign(io.BytesIO(PIXEL), target, title, content)
 
 
 def content_of(statement: Statement) -> dict[str, Any]:
@@ -289,7 +308,7 @@ def signer() -> Signer | None:
         raise KeyFileError(path, f"is not the certificate of the key in {PRIVATE_KEY}", "put the signer's certificate first")
     _check_days(leaf, path)
     found = Signer(
-        chain=b"".join(c.public_bytes(Encoding.PEM) for c in chain),
+        chain=_text(chain),
         key=key,
         algorithm=_algorithm(public, path),
         serial=str(leaf.serial_number),
@@ -314,6 +333,10 @@ def _certificates(path: Path, variable: str) -> list[x509.Certificate]:
         raise KeyFileError(
             path, f"holds no certificates that can be read ({error})", f"point {variable} to a PEM file"
         ) from error
+
+
+def _text(certificates: Sequence[x509.Certificate]) -> bytes:
+    return b"".join(certificate.public_bytes(Encoding.PEM) for certificate in certificates)
 
 
 def _private_key(path: Path) -> bytes:
@@ -365,7 +388,7 @@ def _try(found: Signer, path: Path) -> None:
     todo = "use a certificate for C2PA: not a CA's, with the key usage digitalSignature and the purpose e-mail protection"
     out = io.BytesIO()
     try:
-        _builder("trial", {"assertions": [_made_up()]}).sign(found._native(), "image/png", io.BytesIO(PIXEL), out)
+        found.write(io.BytesIO(PIXEL), out, "image/png", "trial", {"assertions": [_pixel_made()]})
         out.seek(0)
         with c2pa.Reader("image/png", out, context=_context(found.anchors)) as reader:
             read = _read(reader)
@@ -379,22 +402,9 @@ def _try(found: Signer, path: Path) -> None:
         )
 
 
-def _made_up() -> dict[str, Any]:
+def _pixel_made() -> dict[str, Any]:
     action = {"action": "c2pa.created", "digitalSourceType": f"{VOCABULARY}algorithmicMedia"}
     return {"label": "c2pa.actions.v2", "data": {"actions": [action]}}
-
-
-PIXEL = bytes.fromhex(
-    "89504e470d0a1a0a0000000d4948445200000001000000010800000000"
-    "3a7e9b550000000a49444154789c63600000000200014873"
-    "b46f0000000049454e44ae426082"
-)
-"""A PNG of one black pixel."""
-
-
-def _builder(title: str, content: Mapping[str, Any]) -> c2pa.Builder:
-    definition = {"claim_generator_info": [{"name": "forgeline"}], "title": title, **content}
-    return c2pa.Builder(definition, context=_context(""))
 
 
 @cache
@@ -413,7 +423,3 @@ def _context(anchors: str) -> c2pa.Context:
     if anchors:
         settings["trust"] = {"trust_anchors": anchors}
     return c2pa.Context.from_dict(settings)
-
-
-def _pem(data: bytes) -> str:
-    return data.decode("ascii")
