@@ -209,7 +209,7 @@ def batches(count: int, rng: np.random.Generator) -> Iterator[torch.Tensor]:
     """Each epoch's batches, newly shuffled."""
     for _ in range(EPOCHS):
         order = torch.from_numpy(rng.permutation(count))
-        yield from torch.split(order, BATCH)  # type: ignore[no-untyped-call]
+        yield from torch.split(order, BATCH)
 
 
 def auc(scores: NDArray[np.float64]) -> float:
