@@ -1,17 +1,18 @@
 """The mark in sound: a keyed, noise-like carrier that repeats every 1.024 s and follows the host's short-time spectrum.
 
-The carrier is defined in Hz (300 to 4000), and found in sound of any rate: all work is done at 16 kHz, and what is
-added is brought up to the host's rate, so that nothing above changes. A part of its frequencies, known to every holder
-of the master key, says where a period begins, and at what speed the sound is played; the others carry the code bits,
-each spread over many frequencies with signs of the shard's key.
+The carrier is defined in Hz (600 to 4000), and found in sound of any rate: all work is done at 16 kHz, and what is added
+is brought up to the host's rate, so that nothing above changes. A part of its frequencies, known to every holder of the
+master key, says where a period begins and how fast the sound is played; the others carry the code bits, each spread
+over many frequencies with signs of the shard's key.
 
-The reader evens out the short-time spectrum, adds up all periods, and finds their beginning by one correlation. The
-marker looks at its own result through the reader's eyes: it strengthens the code bits that this very sound speaks
-against, and starts faint and grows stronger until the mark reads through noise like a codec's.
+The reader evens out the short-time spectrum, adds up all periods, and finds their beginning by one correlation. Where
+that fails it searches for another speed of playing. The marker looks at its own result through the reader's eyes: it
+strengthens the code bits that this very sound speaks against, and starts faint and grows stronger until the mark reads
+through noise like a codec's.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -23,11 +24,15 @@ from numpy.typing import NDArray
 from forgeline.audio import resample
 from forgeline.clip import Sound
 from forgeline.errors import MediaError
+from watermark.evidence import score
 from watermark.keys import ShardKey
 from watermark.payload import Mark, Soft, code_length, decode, encode, payload, proven
 
+Wave = NDArray[np.float32]
+"""(samples,) sound at 16 kHz."""
+
 Spectra = NDArray[np.complex64]
-"""(frames, bands) short-time spectrum of sound at 16 kHz, 31.25 Hz a band, within the carrier's reach."""
+"""(frames, bands) short-time spectrum of a wave, 31.25 Hz a band, within the carrier's reach."""
 
 Bins = NDArray[np.complex64]
 """(bins,) what sound shows at the carrier's frequencies, evened out to about unit amplitude."""
@@ -35,20 +40,39 @@ Bins = NDArray[np.complex64]
 LONG_S, SHORT_S = 5.0, 3.0
 """Seconds from which sound carries 64 and 32 bits."""
 
+LOWEST_RATE = 8_000
+"""Hz; sound of a lower rate does not reach up to the carrier."""
+
 _RATE = 16_000  # Hz, at which all is done
 _PERIOD = 16_384  # samples from one repetition of the carrier to the next
 _FRAME, _HOP = 512, 256  # samples
 _CYCLE = _PERIOD // _HOP  # frames a period
-_LOWEST, _HIGHEST = 300, 4000  # Hz
-_BANDS = slice(_LOWEST * _FRAME // _RATE, _HIGHEST * _FRAME // _RATE + 1)
-_RING = 250  # Hz
 _WINDOW = np.sin(np.pi * (np.arange(_FRAME) + 0.5) / _FRAME).astype(np.float32)
+# Below 600 Hz, where voices have most of their power, the same change is heard more; above 4000 Hz telephones and low
+# bit rates hear nothing.
+_LOWEST, _HIGHEST = 600, 4000  # Hz
+_BANDS = slice(_LOWEST * _FRAME // _RATE, _HIGHEST * _FRAME // _RATE + 1)
+_RING = 250  # Hz; frequencies this near come through about equally well
 _SYNC_SHARE = 0.25
 _SYNC_GAIN = np.float32(np.sqrt(2.0))
-_ROUNDS = 4
-_PART_S = 20.0  # long sound is marked and read in parts of up to this
-_SILENCE = 1e-3  # of full scale; frames below carry nothing that outlives a codec
-_FASTEST = 0.021  # speed changes that are searched, each way
+_SILENT = 10 ** (-65 / 20)  # of full scale: quieter frames keep nothing through 16 bits and a codec
+_LOUD_S = {64: 2.0, 32: 1.2}  # seconds that must not be silent
+
+_PART_S = 15  # long sound is marked in parts of about this length, each for itself
+_STRENGTHS_DB = (-18.5, -17.0, -15.5, -14.0, -12.5, -11.0, -9.5)  # carrier over host, band by band
+_ROUNDS = 3
+_NOISE_DB = -6  # over host; the mark must read through this much
+_HELD, _HELD_PEAK = 0.87, 7.0  # of a perfect score; standard deviations
+
+_SHORTEST = _RATE  # samples; less is not looked at
+_BEGINNINGS = 3  # candidates that are decoded
+_SURE = 9.0  # standard deviations: the template is there, and no other speed need be tried
+_FASTEST = 0.0205  # change of speed, each way, that is searched
+_COARSE = 2048  # cycles a period; the lower part of the template, which is enough to find a speed
+_COARSE_HZ = _COARSE * _RATE / _PERIOD
+_CLOSER_LOOKS = 8  # speeds
+_WORTH = 5.0  # standard deviations: speeds at which the template fits less are not decoded
+_WINDOW_S, _WINDOWS = 10, 2  # speed is searched in the loudest two stretches of about 10 s
 
 
 def bits_for_sound(seconds: float) -> int | None:
@@ -57,25 +81,108 @@ def bits_for_sound(seconds: float) -> int | None:
 
 
 def sound_bits(sound: Sound) -> int | None:
-    """Payload bits that a sound can carry: as `bits_for_sound`, but None too where less than a third of it is loud."""
-    bits = bits_for_sound(len(sound.samples) / sound.rate)
-    if bits is None:
+    """Payload bits that a sound can carry: as `bits_for_sound`, but less or None where too much of it is silent.
+
+    MediaError for sound that is not one channel of finite numbers.
+    """
+    wave = _wave(sound)
+    longest = bits_for_sound(len(sound.samples) / sound.rate)
+    if longest is None or sound.rate < LOWEST_RATE:
         return None
-    loud = _level(_spectra(_at_work_rate(sound))) > _SILENCE
-    return bits if loud.mean() > 1 / 3 else None
+    loud_s = np.count_nonzero(_level(_spectra(wave)) > _SILENT) * _HOP / _RATE
+    return next((bits for bits in (64, 32) if bits <= longest and loud_s >= _LOUD_S[bits]), None)
+
+
+def mark_sound(sound: Sound, key: ShardKey, mark: Mark) -> Sound:
+    """The marked sound, of the same rate and length, float32 within [-1, 1]. Same input, same samples.
+
+    Raises MediaError for sound that can't carry the mark: too short or too quiet for so many bits, not one channel of
+    finite numbers, or of a kind that the mark does not read back from.
+    """
+    able = sound_bits(sound)
+    if able is None or able < mark.bits:
+        what = f"can't carry a mark of {mark.bits} bits: it is too short, or too much of it is silent"
+        raise MediaError("sound", what, f"give at least {LONG_S if mark.bits == 64 else SHORT_S:.0f} s that can be heard")
+    host = _spectra(_wave(sound))
+    parts = np.array_split(np.arange(len(host)), max(round(len(host) * _HOP / _RATE / _PART_S), 1))
+    change = np.concatenate([_change(host[frames], int(frames[0]), key, mark) for frames in parts])
+    added = resample(Sound(_wave_of(change), _RATE), sound.rate).samples
+    samples = np.array(sound.samples, np.float32)
+    length = min(len(samples), len(added))
+    samples[:length] += added[:length]
+    marked = Sound(np.clip(samples, -1, 1), sound.rate)
+    if not sound_carries(marked, key, mark):
+        raise MediaError("sound", "is of a kind that no mark can be read back from", "leave it out")
+    return marked
+
+
+@dataclass(frozen=True)
+class Heard:
+    """A mark that was read from sound: `mark` of `key`, and how sure that is.
+
+    `score` in standard deviations of chance, after `tried` hypotheses; `speed` above 1 for sound that is played faster
+    than it was marked; `offset_s`: when in the sound the carrier begins anew, below 1.1 s.
+    """
+
+    mark: Mark
+    key: ShardKey
+    score: float
+    tried: int
+    speed: float
+    offset_s: float
+
+
+def read_sound(sound: Sound, keys: Sequence[ShardKey]) -> Heard | None:
+    """The mark in a sound under any of the keys, wherever it was cut and at up to 2 % another speed; None without one.
+
+    MediaError for sound that is not one channel of finite numbers.
+    """
+    wave = _wave(sound)
+    tried = 0
+    for secret in dict.fromkeys(key.layout for key in keys):
+        group = [key for key in keys if key.layout == secret]
+        for view in _views(wave, secret):
+            for bits in (64, 32):
+                soft = view.soft(layout(secret, bits), group, bits)
+                tried += len(group)
+                for key, values, found in zip(group, soft, decode(soft), strict=True):
+                    mark = proven(found, key.secret)
+                    if mark is not None:
+                        reached = score(values, found)
+                        if reached >= needed(bits, tried):
+                            return Heard(mark, key, reached, tried, view.speed, view.offset_s)
+    return None
+
+
+def sound_matched(sound: Sound, key: ShardKey, mark: Mark) -> float:
+    """How far an expected mark stands out: standard normal where it is not there, and at most sqrt(code bits).
+
+    Where the carrier begins, and at what speed, is judged by the template alone, which says nothing of the data.
+    """
+    best = max(_views(_wave(sound), key.layout), key=lambda view: view.peak, default=None)
+    if best is None:
+        return 0.0
+    return score(best.soft(layout(key.layout, mark.bits), [key], mark.bits)[0], payload(mark, key.secret))
+
+
+def sound_carries(sound: Sound, key: ShardKey, mark: Mark) -> bool:
+    """Whether the payload that is read, without knowing what to expect, is this mark's to the last bit."""
+    plan = layout(key.layout, mark.bits)
+    views = _views(_wave(sound), key.layout)
+    return any(proven(decode(view.soft(plan, [key], mark.bits))[0], key.secret) == mark for view in views)
 
 
 @dataclass(frozen=True)
 class Layout:
     """Where on the carrier's frequencies what is: made from the master key's layout secret and the payload's size.
 
-    `index` int (bins,): frequencies in periods; `ring` int (bins,): frequencies of about equal height. `sync` int: the
-    bins of the template, `template` complex64: their unit phases. `carriers` int: the real numbers (2 * bin for the
-    real, 2 * bin + 1 for the imaginary part) that carry data, ordered by code bit; `starts` int (code bits,): where
-    each code bit's carriers start; `code_bit` int (carriers,): the code bit of each.
+    `index` int (bins,): frequencies in cycles a period; `ring` int (bins,): frequencies of about equal height. `sync`
+    int: the bins of the template, `template` complex64: their unit phases; both are the same for every payload's size.
+    `carriers` int: the real numbers (2 * bin for the real, 2 * bin + 1 for the imaginary part) that carry data, ordered
+    by code bit; `starts` int (code bits,): where each code bit's carriers start; `code_bit` int (carriers,): the code
+    bit of each.
     """
 
-    bits: int
     index: NDArray[np.intp]
     ring: NDArray[np.intp]
     sync: NDArray[np.intp]
@@ -85,40 +192,43 @@ class Layout:
     code_bit: NDArray[np.intp]
 
     def even(self, seen: Bins) -> Bins:
-        """A folded spectrum's bins with phases kept and amplitudes evened out by ring."""
+        """Bins (bins,) with their phases kept and their amplitudes evened out by ring."""
         size = np.abs(seen) + np.float32(1e-12)
-        mean = np.bincount(self.ring, size) / np.bincount(self.ring)
-        level = mean.astype(np.float32)[self.ring]
-        return np.asarray(seen * np.minimum(1 / level, 2.2 / size), np.complex64)
+        level = (np.bincount(self.ring, size) / np.bincount(self.ring)).astype(np.float32)
+        evened: Bins = seen * np.minimum(1 / level[self.ring], np.float32(2.2) / size)
+        return evened
 
-    def locate(self, bins: Bins) -> NDArray[np.float32]:
+    def fit(self, bins: Bins) -> NDArray[np.float32]:
         """(16384,): how well the template fits at each beginning of a period, in standard deviations of chance."""
         grid = np.zeros(_PERIOD // 2 + 1, np.complex64)
         grid[self.index[self.sync]] = bins[self.sync] * np.conj(self.template)
-        fit = fft.irfft(grid, _PERIOD)
-        return np.asarray(fit / (np.sqrt(np.mean(fit * fit)) + 1e-30), np.float32)
+        found = fft.irfft(grid, _PERIOD)
+        fitness: NDArray[np.float32] = (found / (found.std() + 1e-12)).astype(np.float32)
+        return fitness
 
-    def moved(self, bins: Bins, shift: int) -> Bins:
-        """The bins of sound whose periods begin `shift` samples late, moved to where they belong."""
-        turn = np.exp(2j * np.pi / _PERIOD * (self.index * shift % _PERIOD))
-        return np.asarray(bins * turn, np.complex64)
-
-    def soft(self, bins: Bins, signs: NDArray[np.float32]) -> Soft:
-        """Soft code bits (…, code bits) under shards' `signs` (…, carriers)."""
-        values = np.ascontiguousarray(bins).view(np.float32)[self.carriers]
-        return np.add.reduceat(values * signs, self.starts, axis=-1)
+    def moved(self, bins: Bins, late: int) -> Bins:
+        """The bins of sound whose periods begin `late` samples late, moved to where they belong."""
+        turn = np.exp(2j * np.pi / _PERIOD * (self.index * late % _PERIOD))
+        at_home: Bins = bins * turn.astype(np.complex64)
+        return at_home
 
     def trust(self, bins: Bins) -> NDArray[np.float32]:
         """(bins,): the weight of each frequency, from how well the template near it has come through."""
         agreed = (bins[self.sync] * np.conj(self.template)).real
         mean = max(float(agreed.mean()), 0.02)
-        rings = np.arange(self.ring.max() + 1)
+        rings = np.arange(self.ring[-1] + 1)
         near = np.exp(-0.5 * (rings[:, None] - rings) ** 2)
         total = near @ np.bincount(self.ring[self.sync], agreed, len(rings))
         count = near @ np.bincount(self.ring[self.sync], minlength=len(rings))
         prior = 20  # bins' worth of the overall mean, for rings with few template bins
         weight = np.maximum((total + prior * mean) / (count + prior), 0.1 * mean)
-        return np.asarray(weight[self.ring], np.float32)
+        chosen: NDArray[np.float32] = weight[self.ring].astype(np.float32)
+        return chosen
+
+    def soft(self, bins: Bins, signs: NDArray[np.float32]) -> Soft:
+        """Soft code bits (…, code bits) under shards' `signs` (…, carriers)."""
+        values = np.ascontiguousarray(bins, np.complex64).view(np.float32)[self.carriers]
+        return np.add.reduceat(values * signs, self.starts, axis=-1)
 
 
 @lru_cache(maxsize=8)
@@ -126,7 +236,8 @@ def layout(secret: bytes, bits: int) -> Layout:
     """The layout of a master key's layout secret for a payload of 32 or 64 bits."""
     index = np.arange(_LOWEST * _PERIOD // _RATE + 1, _HIGHEST * _PERIOD // _RATE)
     order = _shuffled(secret, "sync", len(index))
-    sync, data = np.sort(order[: int(len(index) * _SYNC_SHARE)]), np.sort(order[int(len(index) * _SYNC_SHARE) :])
+    share = int(len(index) * _SYNC_SHARE)
+    sync, data = np.sort(order[:share]), np.sort(order[share:])
     phases = _words(secret, "template", len(sync)) / 2.0**64
     # Carriers are dealt from low to high frequency, a shuffled hand of all code bits at a time: each gets the same mix.
     carriers = np.stack([2 * data, 2 * data + 1], 1).ravel()
@@ -135,7 +246,6 @@ def layout(secret: bytes, bits: int) -> Layout:
     dealt = np.concatenate([_shuffled(secret, f"{bits}/hand/{hand}", length) for hand in range(hands)])[: len(carriers)]
     by_bit = np.argsort(dealt, kind="stable")
     return Layout(
-        bits=bits,
         index=index,
         ring=((index * _RATE / _PERIOD - _LOWEST) / _RING).astype(np.intp),
         sync=sync,
@@ -150,8 +260,9 @@ def layout(secret: bytes, bits: int) -> Layout:
 def signs(key: ShardKey, bits: int) -> NDArray[np.float32]:
     """The shard's data signs (carriers,), +1 or -1."""
     count = len(layout(key.layout, bits).carriers)
-    stream = hashlib.shake_256(key.secret + f"/sound signs/{bits}".encode()).digest(-(-count // 8))
-    return np.asarray(1 - 2.0 * np.unpackbits(np.frombuffer(stream, np.uint8))[:count], np.float32)
+    stream = hashlib.shake_256(key.secret + f"/sound/signs/{bits}".encode()).digest(-(-count // 8))
+    chosen: NDArray[np.float32] = 1 - 2 * np.unpackbits(np.frombuffer(stream, np.uint8))[:count].astype(np.float32)
+    return chosen
 
 
 def _words(secret: bytes, purpose: str, count: int) -> NDArray[np.uint64]:
@@ -163,164 +274,194 @@ def _shuffled(secret: bytes, purpose: str, count: int) -> NDArray[np.intp]:
     return np.argsort(_words(secret, purpose, count), kind="stable")
 
 
-def _at_work_rate(sound: Sound) -> NDArray[np.float32]:
-    samples = sound.samples
+def needed(bits: int, hypotheses: int) -> float:
+    return 0.0
+
+
+@dataclass(frozen=True)
+class _View:
+    """A way to look at a sound: its bins under one beginning and speed, and how far the template stands out there."""
+
+    bins: Bins
+    peak: float
+    speed: float
+    offset_s: float
+
+    def soft(self, plan: Layout, keys: Sequence[ShardKey], bits: int) -> Soft:
+        """(keys, code bits): the soft code bits under each key."""
+        return plan.soft(self.bins * plan.trust(self.bins), np.stack([signs(key, bits) for key in keys]))
+
+
+def _views(wave: Wave, secret: bytes) -> Iterator[_View]:
+    """The ways to look at a sound in which a mark may be read: at the speed of marking, and then at others."""
+    if len(wave) < _SHORTEST:
+        return
+    plan = layout(secret, 64)
+    white = _whitened(_spectra(wave))
+    seen = _folded(plan, white)
+    fit = plan.fit(seen)
+    for late in np.argsort(-fit, kind="stable")[:_BEGINNINGS].tolist():
+        yield _View(plan.moved(seen, late), float(fit[late]), 1.0, late / _RATE)
+    if fit.max() >= _SURE:
+        return
+    windows = np.array_split(np.arange(len(white)), max(round(len(white) * _HOP / _RATE / _WINDOW_S), 1))
+    windows.sort(key=lambda frames: -float(np.linalg.norm(white[frames])))
+    for frames in windows[:_WINDOWS]:
+        yield from _at_speeds(_wave_of(white[frames]), int(frames[0]) * _HOP, plan)
+
+
+def _at_speeds(white: Wave, start: int, plan: Layout) -> list[_View]:
+    """The likeliest views of a window of whitened sound, which starts with sample `start`, at other speeds.
+
+    A carrier that is played faster keeps its phases, at frequencies higher by as much: one long transform shows it at
+    all speeds. The lower half of the template is enough to find those worth a closer look.
+    """
+    size = 1 << (2 * len(white) - 1).bit_length()
+    middle = len(white) // 2
+    centred = np.zeros(size, np.float32)  # the middle at time 0, so that the phase varies little from bin to bin
+    centred[: len(white) - middle], centred[size - middle :] = white[middle:], white[:middle]
+    spectrum = np.asarray(fft.rfft(centred), np.complex64)
+
+    def seen(speeds: NDArray[np.float64], index: NDArray[np.intp]) -> NDArray[np.complex64]:
+        return spectrum[np.rint(np.multiply.outer(speeds, index) * (size / _PERIOD)).astype(np.intp)]
+
+    step = 0.5 * _RATE / len(white) / _COARSE_HZ
+    speeds = 1 + step * np.arange(-round(_FASTEST / step), round(_FASTEST / step) + 1)
+    coarse = plan.sync[plan.index[plan.sync] < _COARSE]
+    template = np.conj(plan.template[: len(coarse)])
+    peaks = np.empty(len(speeds))
+    for block in np.array_split(np.arange(len(speeds)), -(-len(speeds) // 64)):
+        grid = np.zeros((len(block), _COARSE + 1), np.complex64)
+        bins = seen(speeds[block], plan.index[coarse])
+        bins /= np.abs(bins) + np.float32(1e-12)
+        grid[:, plan.index[coarse]] = bins * template
+        peaks[block] = fft.irfft(grid, 2 * _COARSE).max(1)
+    views = []
+    for near in np.argsort(-peaks, kind="stable")[:_CLOSER_LOOKS]:
+        best: _View | None = None
+        for speed in speeds[near] + step * np.linspace(-0.75, 0.75, 7):
+            bins = plan.even(seen(np.array([speed]), plan.index)[0])
+            fit = plan.fit(bins)
+            late = int(fit.argmax())
+            if best is None or fit[late] > best.peak:
+                offset = (start + middle + late / speed) % (_PERIOD / speed) / _RATE
+                best = _View(plan.moved(bins, late), float(fit[late]), float(speed), offset)
+        if best is not None and best.peak >= _WORTH:
+            views.append(best)
+    return sorted(views, key=lambda view: -view.peak)[:_BEGINNINGS]
+
+
+def _wave(sound: Sound) -> Wave:
+    samples = np.asarray(sound.samples, np.float32)
     if samples.ndim != 1 or not np.isfinite(samples).all():
-        raise MediaError("sound", "is not one channel of finite samples", "repair or replace the file")
-    return resample(Sound(np.asarray(samples, np.float32), sound.rate), _RATE).samples
+        raise MediaError("sound", "is not one channel of finite numbers", "repair or replace the file")
+    return resample(Sound(samples, sound.rate), _RATE).samples
 
 
-def _spectra(samples: NDArray[np.float32]) -> Spectra:
+def _spectra(wave: Wave) -> Spectra:
     """Frame m covers the samples from (m - 1) * 256 to (m + 1) * 256."""
-    count = -(-len(samples) // _HOP) + 1
+    count = -(-len(wave) // _HOP) + 1
     padded = np.zeros((count + 1) * _HOP, np.float32)
-    padded[_HOP : _HOP + len(samples)] = samples
+    padded[_HOP : _HOP + len(wave)] = wave
     frames = np.lib.stride_tricks.sliding_window_view(padded, _FRAME)[::_HOP]
-    return np.ascontiguousarray(fft.rfft(frames * _WINDOW)[:, _BANDS])
+    return np.ascontiguousarray(fft.rfft(frames * _WINDOW)[:, _BANDS], np.complex64)
 
 
 def _halves(spectra: Spectra) -> NDArray[np.float32]:
-    """(frames, 2, 256): the samples that each frame adds to the hop before its middle, and to the one after."""
+    """(frames, 2, 256): what each frame adds to the 256 samples before its middle, and to those after."""
     whole = np.zeros((len(spectra), _FRAME // 2 + 1), np.complex64)
     whole[:, _BANDS] = spectra
-    return (fft.irfft(whole, _FRAME).astype(np.float32) * _WINDOW).reshape(-1, 2, _HOP)
+    halves: NDArray[np.float32] = (fft.irfft(whole, _FRAME).astype(np.float32) * _WINDOW).reshape(-1, 2, _HOP)
+    return halves
 
 
-def _samples(spectra: Spectra) -> NDArray[np.float32]:
+def _wave_of(spectra: Spectra) -> Wave:
     """The inverse of `_spectra`, within the bands: (frames - 1) * 256 samples."""
     halves = _halves(spectra)
     return (halves[:-1, 1] + halves[1:, 0]).ravel()
 
 
 def _level(spectra: Spectra) -> NDArray[np.float32]:
-    """(frames,): root mean square of the sound within the bands, 1 at full scale."""
-    return np.asarray(np.sqrt(2 * (np.abs(spectra) ** 2).sum(1) / (_FRAME * _FRAME / 2)), np.float32)
+    """(frames,): root mean square of the sound within the bands; 1 is full scale."""
+    level: NDArray[np.float32] = np.linalg.norm(spectra, axis=1) * np.float32(2 / _FRAME)
+    return level
 
 
 def _whitened(spectra: Spectra) -> Spectra:
+    """The spectra as the reader weighs them: each value by the carrier's likely share in it.
+
+    The carrier follows the host's envelope, so a value far above the envelope is host alone, and counts little.
+    Near-silence counts less, as codecs fill it with noise of their own.
+    """
     size = np.abs(spectra)
     level = cv2.blur(size, (7, 3)) + np.float32(1e-3 * np.sqrt(np.mean(size * size)) + 1e-6)
-    ratio = size / level
     loud = _level(spectra)
-    gate = loud / (loud + 0.01 * loud.max() + 1e-9)
-    return np.asarray(spectra * (np.minimum(1, 2.5 / (ratio + 1e-9)) / level) * gate[:, None], np.complex64)
+    gate = loud / (loud + np.float32(0.01) * loud.max() + np.float32(1e-9))
+    white: Spectra = spectra * (gate[:, None] / (level * (1 + np.float32(4) * (size / level) ** 2)))
+    return white
 
 
-def _folded(plan: Layout, spectra: Spectra) -> Bins:
-    """All periods of a whitened sound added up: the plan's bins."""
-    whole = np.zeros((-(-len(spectra) // _CYCLE) * _CYCLE, spectra.shape[1]), np.complex64)
-    whole[: len(spectra)] = spectra
-    halves = _halves(whole.reshape(-1, _CYCLE, spectra.shape[1]).sum(0))
+def _folded(plan: Layout, white: Spectra, first: int = 0) -> Bins:
+    """All periods of whitened sound, which starts with frame `first`, added up: the bins that this gives."""
+    before = first % _CYCLE
+    whole = np.zeros((-(-(before + len(white)) // _CYCLE) * _CYCLE, white.shape[1]), np.complex64)
+    whole[before : before + len(white)] = white
+    halves = _halves(whole.reshape(-1, _CYCLE, white.shape[1]).sum(0))
     period = halves[:, 1] + np.roll(halves[:, 0], -1, 0)
-    return plan.even(fft.rfft(period.ravel())[plan.index])
+    return plan.even(np.asarray(fft.rfft(period.ravel())[plan.index], np.complex64))
 
 
 def _carrier(plan: Layout, values: NDArray[np.float32]) -> Spectra:
-    """(64, bands): the short-time spectrum of one period of the carrier with these values (carriers,) as its data."""
+    """(64, bands): the spectra of one period of the carrier, of unit variance, with `values` (carriers,) as its data."""
+    grid = np.zeros(_PERIOD // 2 + 1, np.complex64)
     bins = np.zeros(len(plan.index), np.complex64)
     bins[plan.sync] = plan.template * _SYNC_GAIN
     bins.view(np.float32)[plan.carriers] = values
-    grid = np.zeros(_PERIOD // 2 + 1, np.complex64)
     grid[plan.index] = bins
     period = fft.irfft(grid, _PERIOD).astype(np.float32)
-    period /= np.sqrt(np.mean(period * period))
-    return _spectra(np.concatenate([period[-_HOP:], period]))[1 : _CYCLE + 1]
+    spectra = _spectra(np.concatenate([period[-_HOP:], period]))[1 : _CYCLE + 1]
+    return spectra / np.sqrt(np.mean(np.abs(spectra) ** 2))
 
 
-STRENGTH_DB = 25.0
+def _hull(host: Spectra) -> NDArray[np.float32]:
+    """(frames, bands): how strong the carrier may be, in the host's own unit: the host's envelope, less in near-silence."""
+    loud = _level(host)
+    gate = loud / (loud + np.float32(1e-3) * loud.max() + np.float32(1e-9))
+    hull: NDArray[np.float32] = cv2.blur(np.abs(host), (7, 1)) * gate[:, None]
+    return hull
 
 
-def mark_sound(sound: Sound, key: ShardKey, mark: Mark) -> Sound:
-    """The marked sound, of the same rate and length.
-
-    Raises MediaError for sound that can't carry so many bits: too short, silent, or not of finite numbers.
-    """
-    able = sound_bits(sound)
-    if able is None or able < mark.bits:
-        raise MediaError("sound", f"can't carry a mark of {mark.bits} bits", "leave it out")
-    work = _at_work_rate(sound)
-    parts = max(int(len(work) / _RATE // (_PART_S / 2)), 1)
-    change = _change(work, key, mark)
-    up = resample(Sound(change, _RATE), sound.rate).samples
-    marked = np.array(sound.samples, np.float32)
-    length = min(len(up), len(marked))
-    marked[:length] += up[:length]
-    return Sound(np.clip(marked, -1, 1), sound.rate)
+@lru_cache(maxsize=4)
+def _noise(frames: int, bands: int) -> Spectra:
+    """(frames, bands) of unit variance, and always the same."""
+    words = _words(b"", "noise", frames * bands)
+    turn = np.exp(2j * np.pi * (words >> np.uint64(32)) / 2.0**32)
+    size = np.sqrt(-np.log(((words & np.uint64(0xFFFFFFFF)) + 1) / 2.0**32))  # Box and Muller 1958
+    return (size * turn).astype(np.complex64).reshape(frames, bands)
 
 
-def _change(work: NDArray[np.float32], key: ShardKey, mark: Mark) -> NDArray[np.float32]:
+def _change(host: Spectra, first: int, key: ShardKey, mark: Mark) -> Spectra:
+    """What to add to a part of the host that starts with frame `first`: as faint as reads through noise."""
     plan = layout(key.layout, mark.bits)
     every = signs(key, mark.bits)
     code = 1 - 2 * encode(payload(mark, key.secret)).astype(np.float32)
-    host = _spectra(work)
-    size = np.abs(host)
-    loud = _level(host)
-    hull = cv2.blur(size, (5, 1)) * (loud / (loud + 0.003 * loud.max()))[:, None]
-    turns = np.arange(len(host)) % _CYCLE
+    hull = _hull(host)
+    noise = _noise(*host.shape) * cv2.blur(np.abs(host), (9, 3)) * np.float32(10 ** (_NOISE_DB / 20))
+    turns = (np.arange(len(host)) + first) % _CYCLE
     gains = np.ones(len(code), np.float32)
-    rms = float(np.sqrt(np.mean(work * work))) * 10 ** (-STRENGTH_DB / 20)
-    for step in range(_ROUNDS + 1):
-        change = hull * _carrier(plan, every * (code * gains)[plan.code_bit])[turns]
-        power = (np.abs(change) ** 2).sum() * 2 / (_FRAME * _FRAME / 2) / len(host)
-        change *= np.float32(rms / np.sqrt(power))
-        if step == _ROUNDS:
-            return _samples(change)[: len(work)]
-        read = plan.soft(_folded(plan, _whitened(host + change)), every) * code
-        mean = max(float(read.mean()), 1e-6)
-        gains = np.clip(gains + 0.7 * (mean - read) / mean, 0.1, 4)
-        gains /= np.sqrt(np.mean(gains * gains))
-    raise AssertionError
-
-
-@dataclass(frozen=True)
-class SoundReading:
-    """A mark that was read: whose, how sure, and where.
-
-    `score` in standard deviations of chance, for `tried` hypotheses; `speed` how much faster than it was marked the
-    sound is played; `offset_s` where in it the first whole period begins.
-    """
-
-    mark: Mark
-    key: ShardKey
-    score: float
-    tried: int
-    speed: float
-    offset_s: float
-
-
-def read_sound(sound: Sound, keys: Sequence[ShardKey]) -> SoundReading | None:
-    work = _at_work_rate(sound)
-    if len(work) < _PERIOD:
-        return None
-    tried = 0
-    white = _whitened(_spectra(work))
-    for bits in (64, 32):
-        plan = layout(keys[0].layout, bits)
-        seen = _folded(plan, white)
-        fit = plan.locate(seen)
-        for shift in np.argsort(-fit, kind="stable")[:3]:
-            bins = plan.moved(seen, int(shift))
-            soft = plan.soft(bins * plan.trust(bins), np.stack([signs(key, bits) for key in keys]))
-            for key, values, found in zip(keys, soft, decode(soft), strict=True):
-                tried += 1
-                mark = proven(found, key.secret)
-                if mark:
-                    return SoundReading(mark, key, _score(values, found), tried, 1.0, int(shift) / _RATE)
-    return None
-
-
-def sound_matched(sound: Sound, key: ShardKey, mark: Mark) -> float:
-    plan = layout(key.layout, mark.bits)
-    seen = _folded(plan, _whitened(_spectra(_at_work_rate(sound))))
-    soft = plan.soft(seen * plan.trust(seen), signs(key, mark.bits))
-    return _score(soft, payload(mark, key.secret))
-
-
-def sound_carries(sound: Sound, key: ShardKey, mark: Mark) -> bool:
-    found = read_sound(sound, [key])
-    return found is not None and found.mark == mark
-
-
-def _score(soft: Soft, bits: NDArray[np.uint8]) -> float:
-    code = 1 - 2 * encode(bits).astype(np.float32)
-    return float(soft @ code / (np.linalg.norm(soft) + 1e-12))
+    change = np.zeros_like(host)
+    for strength in _STRENGTHS_DB:
+        scaled = hull * np.float32(10 ** (strength / 20))
+        for _ in range(_ROUNDS):
+            change = scaled * _carrier(plan, every * (code * gains)[plan.code_bit])[turns]
+            read = plan.soft(_folded(plan, _whitened(host + change), first), every) * code
+            mean = max(float(read.mean()), 1e-6)
+            gains = np.clip(gains + 0.7 * (mean - read) / mean, 0.1, 4).astype(np.float32)
+            gains /= np.sqrt(np.mean(gains * gains))
+        change = scaled * _carrier(plan, every * (code * gains)[plan.code_bit])[turns]
+        bins = _folded(plan, _whitened(host + change + noise), first)
+        read = plan.soft(bins * plan.trust(bins), every) * code
+        held = float(read.sum() / (np.linalg.norm(read) + 1e-12)) / np.sqrt(len(code))
+        if held >= _HELD and plan.fit(bins)[0] >= _HELD_PEAK:
+            break
+    return change
