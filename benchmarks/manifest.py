@@ -105,6 +105,7 @@ def sample(made: Recipe, label: Any, **fields: Any) -> Sample:
         bytes=100_000,
         mark_key_id="demo/train",
         mark_read="payload",
+        fingerprint="0" * 96,
         scores={"mark_psnr": 42.5, "mark_score": 18.25},
         **fields,
     )

@@ -6,24 +6,33 @@ The check itself never fails the stage, so that a person can read what is wrong.
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pyarrow as pa
 
 from flows import workspace
+from flows.items import Finished, Item, bring_up_to_date
 from flows.matched import made, matched
 from flows.params import Params
 from flows.plan import SPLITS_FILE, plan_file
-from forgeline.errors import FactoryError
+from forgeline.code import code_digest, library_versions
+from forgeline.errors import FactoryError, PromiseError
 from forgeline.files import sha256_of, write_text
 from forgeline.lock import holding
 from forgeline.manifest import SCHEMA, broken_promises, read_manifest, to_record
+from forgeline.recipe import digest
 from forgeline.sample import Sample
 from forgeline.terms import join
 from generators.plugin import Trained
 from sources.corpus import Source
+from watermark.gate import examine
+from watermark.keys import master
+from watermark.metadata import read_tag
+from watermark.payload import Mark
 
 FILE = workspace.AUDIT / "audit.json"
+MARKS = workspace.AUDIT / "marks"
 _SHOWN = 20
 
 
@@ -35,6 +44,7 @@ def audit(params: Params) -> bool:
             "plan": _as_planned,
             "manifest": _promises,
             "files": _files,
+            "marks": _marks,
             "splits": _splits,
             "pairs": _pairs,
             "terms": _terms,
@@ -80,6 +90,40 @@ def _files(rows: Sequence[Sample], params: Params) -> Iterator[str]:
     for sample in rows:
         if sample.reason is None and (not Path(sample.media).is_file() or sha256_of(Path(sample.media)) != sample.sha256):
             yield f"{sample.media}: is not the file that was sealed"
+
+
+@dataclass(frozen=True)
+class _Job(Item):
+    release: str
+
+
+def _marks(rows: Sequence[Sample], params: Params) -> Iterator[str]:
+    """The final files, read from disk: mark, mark after an attack, and tag. A file that was read before is not read again."""
+    code = code_digest("watermark.gate", "flows.audit")
+    jobs = []
+    for sample in rows:
+        if sample.reason is None:
+            told = [sample.sha256, sample.mark_id, sample.mark_key_id, sample.sound_mark_read, params.release.name]
+            tagged = [sample.licence, sample.permitted_use]
+            jobs.append(_Job(sample.sample_id, digest([told, tagged, code, library_versions()]), sample, params.release.name))
+    for sample in bring_up_to_date(MARKS, jobs, _gate, "audit"):
+        if sample.reason is not None:
+            yield f"{sample.media}: {sample.reason}"
+
+
+def _gate(job: _Job) -> Finished:
+    sample, path = job.sample, Path(job.sample.media)
+    key_id, shard = str(sample.mark_key_id).split("/", 1)
+    mark = Mark(int(str(sample.mark_id), 16), 64 if len(str(sample.mark_id)) > 4 else 32)
+    try:
+        tag = read_tag(path)
+        said = tag and (tag.sample_id, tag.licence, tag.permitted_use, tag.release)
+        if tag is None or said != (sample.sample_id, sample.licence, sample.permitted_use, job.release):
+            raise PromiseError(path, "says other things of itself than its row", "make it again")
+        examine(path, master(key_id).shard(shard), mark, tag, sample.sound_mark_read is not None)
+    except (FactoryError, OSError) as error:
+        return Finished(replace(sample, reason=str(error)), ())
+    return Finished(sample, ())
 
 
 def _splits(rows: Sequence[Sample], params: Params) -> Iterator[str]:

@@ -24,7 +24,7 @@ from generators.plugin import Generator, Trained
 from watermark.keys import master
 from watermark.metadata import Tag
 from watermark.payload import Mark
-from watermark.seal import Seal, seal
+from watermark.seal import Seal, Sealed, seal
 
 DONE = "model.json"
 """Names what a model was made from; a folder without it holds a training that is not finished."""
@@ -35,6 +35,7 @@ class _Job(Item):
     parents: tuple[dict[str, Any], ...]
     mark_bits: int
     source_type: str
+    release: str
     section: Section
     seal: Seal
     folder: Path
@@ -105,6 +106,7 @@ def _job(row: dict[str, Any], makes: list[Any], section: Section, settings: Seal
         parents=tuple(row["parents"]),
         mark_bits=row["mark_bits"],
         source_type=row["source_type"],
+        release=makes[0]["release"],
         section=section,
         seal=settings,
         folder=folder,
@@ -126,7 +128,7 @@ def _make(job: _Job) -> Finished:
             Path(sample.media),
             Mark(int(str(sample.mark_id), 16), job.mark_bits),
             master(job.seal.key).shard(key_id.split("/", 1)[1]),
-            Tag(sample.sample_id, job.source_type, sample.licence, sample.permitted_use),
+            Tag(sample.sample_id, job.source_type, sample.licence, sample.permitted_use, job.release),
             job.seal,
         )
     except MediaError as error:
@@ -142,12 +144,24 @@ def _make(job: _Job) -> Finished:
         frames=sealed.frames,
         duration_s=sealed.duration_s,
         sample_rate=sealed.sample_rate,
-        mark_read=sealed.mark_read,
+        mark_read=sealed.verdict.mark_read,
+        sound_mark_read=sealed.verdict.sound_mark_read,
+        fingerprint=sealed.fingerprint,
         sha256=sealed.sha256,
         bytes=sealed.bytes,
-        scores={"mark_score": round(sealed.score, 3), "mark_psnr": round(sealed.psnr, 3)},
+        scores={name: round(value, 3) for name, value in _scores(sealed).items() if value is not None},
     )
     return Finished(done, (sealed.path, *([sealed.mask] if sealed.mask else [])))
+
+
+def _scores(sealed: Sealed) -> dict[str, float | None]:
+    verdict = sealed.verdict
+    return {
+        "mark_score": verdict.score,
+        "mark_score_attacked": verdict.attacked,
+        "sound_mark_score": verdict.sound_score,
+        "mark_psnr": sealed.psnr,
+    }
 
 
 @cache

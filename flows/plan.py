@@ -28,6 +28,7 @@ from forgeline.terms import Joined, Terms, join, refusal, require_generation
 from generators.plugin import Generator, Trained
 from sources.corpus import Source
 from watermark.keys import DEMO, master
+from watermark.sound import bits_for_sound
 from watermark.tile import bits_for
 
 SPLITS_FILE = "splits.json"
@@ -325,6 +326,7 @@ def _draft(name: str, section: Section, cast: tuple[Sample, ...], control: Plann
         label="fake" if changed else "real",
         role=generator.role,
         content_class=generator.content_class,
+        ingredients=() if nobody else tuple(sorted({mark for c in cast for mark in c.ingredients})),
         method=name,
         source=target.source,
         recipe=recipe.canonical(),
@@ -371,7 +373,7 @@ def _marked(drafts: Drafts, params: Params) -> list[Planned]:
     for draft in sorted(drafts.values(), key=lambda d: d.sample.sample_id):
         sample = draft.sample
         try:
-            bits = bits_for(sample.width, sample.height)
+            bits = _mark_bits(draft)
         except MediaError as error:
             planned.append(replace(draft, sample=replace(sample, reason=f"{error.what}; {error.todo}")))
             continue
@@ -384,6 +386,14 @@ def _marked(drafts: Drafts, params: Params) -> list[Planned]:
         marked = replace(sample, mark_id=f"{mark:0{digits}x}", mark_key_id=shard.id)
         planned.append(replace(draft, sample=marked, mark_bits=bits))
     return planned
+
+
+def _mark_bits(draft: Planned) -> int:
+    """What the pictures can carry, and the sound as well where it is long enough to carry anything: one mark for both."""
+    sample = draft.sample
+    bits = bits_for(sample.width, sample.height)
+    heard = bits_for_sound(draft.parents[0].duration_s) if sample.audio_label else None
+    return min(bits, heard) if heard else bits
 
 
 def _generator(section: Section) -> Generator:
@@ -427,6 +437,7 @@ def _write(
             "generator": name,
             "settings": section.settings(),
             "seal": params.seal.settings(),
+            "release": params.release.name,
             "code": code_digest(module, *GENERATE_CODE),
             "libraries": library_versions(),
         }

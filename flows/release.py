@@ -69,6 +69,9 @@ _PLAIN = (
     "mark_id",
     "mark_key_id",
     "mark_read",
+    "sound_mark_read",
+    "fingerprint",
+    "ingredients",
     "licence",
     "permitted_use",
     "sha256",
@@ -145,7 +148,7 @@ def _row(sample: Sample, scores: dict[str, float], names: list[str]) -> dict[str
     media = Path(sample.media)
     data = media.read_bytes()
     row = {name: getattr(sample, name) for name in _PLAIN}
-    row["parents"], row["permitted_use"] = list(sample.parents), list(sample.permitted_use)
+    row.update({name: list(row[name]) for name in ("parents", "permitted_use", "ingredients")})
     row["segments"] = [asdict(s) for s in sample.segments]
     row["fps"] = float(sample.fps)
     row["media"] = {"bytes": data, "path": media.name}
@@ -166,6 +169,7 @@ def _schema(media_type: str, scores: list[str]) -> pa.Schema:
     special = {
         "parents": pa.list_(text),
         "permitted_use": pa.list_(text),
+        "ingredients": pa.list_(text),
         "segments": pa.list_(pa.struct({"start_s": real, "end_s": real, "modality": text})),
         "duration_s": real,
         **dict.fromkeys(("width", "height", "frames", "sample_rate"), whole),

@@ -23,6 +23,7 @@ _SEGMENTS = pa.list_(pa.struct({"start_s": pa.float64(), "end_s": pa.float64(), 
 _TYPES: dict[str, pa.DataType] = {
     "parents": _TEXTS,
     "permitted_use": _TEXTS,
+    "ingredients": _TEXTS,
     "segments": _SEGMENTS,
     "scores": pa.map_(pa.string(), pa.float64()),
     "width": pa.int32(),
@@ -32,6 +33,7 @@ _TYPES: dict[str, pa.DataType] = {
     "sample_rate": pa.int32(),
     "duration_s": pa.float64(),
 }
+_LISTS = tuple(name for name, kind in _TYPES.items() if kind is _TEXTS)
 NAMES = tuple(f.name for f in fields(Sample))
 SCHEMA = pa.schema([pa.field(name, _TYPES.get(name, _TEXT)) for name in NAMES])
 _GIVEN = tuple(f.name for f in fields(Sample) if f.default is not None)
@@ -67,7 +69,7 @@ def to_record(sample: Sample) -> dict[str, Any]:
     """A sample as plain values, as `SCHEMA` and JSON hold them."""
     record = {name: getattr(sample, name) for name in NAMES}
     record["fps"] = str(sample.fps)
-    record["parents"], record["permitted_use"] = list(sample.parents), list(sample.permitted_use)
+    record.update({name: list(record[name]) for name in _LISTS})
     record["scores"] = dict(sorted(sample.scores.items()))
     record["segments"] = [{"start_s": s.start_s, "end_s": s.end_s, "modality": s.modality} for s in sample.segments]
     return record
@@ -77,7 +79,7 @@ def from_record(record: dict[str, Any]) -> Sample:
     """The sample that `to_record` gave."""
     values = dict(record)
     values["fps"] = Fraction(values["fps"])
-    values["parents"], values["permitted_use"] = tuple(values["parents"]), tuple(values["permitted_use"])
+    values.update({name: tuple(values[name]) for name in _LISTS})
     values["scores"] = dict(values["scores"])
     values["segments"] = tuple(Segment(**s) for s in values["segments"])
     return Sample(**values)
@@ -91,6 +93,7 @@ _ROLES: dict[str, set[str | None]] = {
     "forgery": {"partially_synthetic", "fully_synthetic"},
 }
 _HEX64, _HEX20, _MARK = re.compile(r"[0-9a-f]{64}"), re.compile(r"[0-9a-f]{20}"), re.compile(r"[0-9a-f]{4}|[0-9a-f]{10}")
+_INGREDIENT = re.compile(r"[0-9a-z]+(/[0-9A-Za-z_-]+/([0-9a-f]{4}|[0-9a-f]{10}))?")
 _SHOWN = 5
 
 
@@ -229,6 +232,14 @@ def _broken_made(row: dict[str, Any], told: dict[str, Any], streams: set[str | N
         yield "it has no parents"
     if not _MARK.fullmatch(row["mark_id"] or "") or not row["mark_key_id"] or row["mark_read"] not in ("payload", "matched"):
         yield "its mark is not recorded as read back"
+    if row["sound_mark_read"] not in ("payload", "matched", None) or (row["sound_mark_read"] and not row["sample_rate"]):
+        yield "the mark in its sound is recorded wrongly"
+    if row["audio_label"] == "fake" and row["sound_mark_read"] is None:
+        yield "its forged sound carries no mark"
+    if not row["fingerprint"] and row["media_type"] != "audio":
+        yield "it has no fingerprint"
+    if not all(_INGREDIENT.fullmatch(each) for each in row["ingredients"]):
+        yield "its ingredients are no marks"
     if row["split"] not in SPLITS or not row["shard"]:
         yield "it has no split or no shard"
     edited = row["content_class"] == "partially_synthetic" and row["video_label"] == "fake"

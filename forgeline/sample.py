@@ -19,7 +19,10 @@ class Sample:
 
     Ids of people are `<source>:<name>`. `media`, `mask` and `track` are paths relative to the checkout, with `/`.
     `origin` names what several clips of a corpus were cut from (a YouTube video, a DFDC part): they share a split.
-    `split` of an ingested sample is the corpus's official one, or None. Rows compare by value.
+    `split` of an ingested sample is the corpus's official one, or None. `ingredients` are the marks that were found in
+    what it was made from, as `<master key id>/<shard>/<mark id>`, or the key's id alone where no more could be read.
+    `sound_mark_read` is how the mark in the sound was read back, None where the sound is absent or can't carry one;
+    `fingerprint` what the mark was issued for (`watermark.fingerprint`). Rows compare by value.
     """
 
     sample_id: str
@@ -53,6 +56,9 @@ class Sample:
     mark_id: str | None = None
     mark_key_id: str | None = None
     mark_read: Literal["payload", "matched"] | None = None
+    sound_mark_read: Literal["payload", "matched"] | None = None
+    fingerprint: str | None = None
+    ingredients: tuple[str, ...] = ()
     licence: str = ""
     permitted_use: tuple[str, ...] = ()
     sha256: str = ""

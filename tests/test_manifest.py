@@ -54,6 +54,7 @@ def pair(number: int, split: str, **control: Any) -> list[Sample]:
         "bytes": 1000,
         "mark_key_id": f"demo/{split}",
         "mark_read": "payload",
+        "fingerprint": "0" * 96,
         "scores": {"mark_score": 20.5},
     }
     rows = [
@@ -238,6 +239,10 @@ BROKEN: dict[str, tuple[Callable[[list[Record]], object], str]] = {
     "a mark of no size": (changed("control", mark_id="abc"), "mark is not recorded"),
     "a mark without a key": (changed("control", mark_key_id=None), "mark is not recorded"),
     "a mark not read": (changed("control", mark_read=None), "mark is not recorded"),
+    "a mark in no sound": (changed("control", sound_mark_read="payload", sample_rate=0, audio_label=None), "in its sound"),
+    "forged sound unmarked": (changed("forgery", audio_label="fake"), "forged sound carries no mark"),
+    "no fingerprint": (changed("control", fingerprint=None), "no fingerprint"),
+    "an ingredient that is no mark": (changed("forgery", ingredients=("a/b",)), "ingredients are no marks"),
     "a mark hoped for": (changed("control", mark_read="hoped"), "mark is not recorded"),
     "no split": (changed("control", split=None), "no split or no shard"),
     "no shard": (changed("control", shard=None), "no split or no shard"),

@@ -23,9 +23,9 @@ from tests.conftest import Checkout
 COLUMNS = (
     "sample_id media media_type label video_label audio_label role content_class method variant source pair_id target_id"
     " source_id apparent_id parents split recipe mask segments width height fps frames duration_s sample_rate mark_id"
-    " mark_key_id mark_read licence permitted_use sha256 scores"
+    " mark_key_id mark_read sound_mark_read fingerprint ingredients licence permitted_use sha256 scores"
 )
-"""As design.md's table has them."""
+"""As design.md's table has them, and what was found in the sound, shown and found in the inputs."""
 
 
 @pytest.fixture
@@ -55,6 +55,7 @@ BREAKS: dict[str, Callable[[], None]] = {
     "plan": lambda: rewrite("self_swap", lambda s: None),
     "manifest": lambda: rewrite("blend_swap", lambda s: replace(s, label="real")),
     "files": flip_a_byte,
+    "marks": lambda: rewrite("blend_swap", lambda s: replace(s, mark_id="0815")),
     "splits": lambda: rewrite("blend_swap", lambda s: replace(s, source_id="demo:p99")),
     "pairs": lambda: rewrite("blend_swap", lambda s: replace(s, sample_rate=8000)),
     "terms": lambda: rewrite("blend_swap", lambda s: replace(s, licence="anything goes")),

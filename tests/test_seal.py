@@ -65,8 +65,9 @@ def test_a_video_is_sealed_with_its_masks_sound_and_tag(tmp_path: Path) -> None:
     assert sealed.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
     assert sealed.bytes == path.stat().st_size
     assert (sealed.width, sealed.height, sealed.fps, sealed.frames) == (WIDTH, HEIGHT, FPS, FRAMES)
-    assert (sealed.duration_s, sealed.sample_rate, sealed.mark_read) == (0.48, 16000, "payload")
-    assert sealed.score > 8
+    assert (sealed.duration_s, sealed.sample_rate, sealed.verdict.mark_read) == (0.48, 16000, "payload")
+    assert sealed.verdict.score > 8
+    assert sealed.verdict.sound_mark_read is None  # too short
     assert 34 < sealed.psnr < 46
     assert read_tag(path) == TAG
     for index, found in enumerate(read_masks(tmp_path / "a.mask.mp4")):
@@ -92,7 +93,7 @@ def test_an_image_is_sealed_with_its_mask_and_tag(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     sealed = seal(image(), path, MARK, KEY, TAG, SETTINGS)
     assert sorted(tmp_path.iterdir()) == [tmp_path / "a.mask.png", path]
-    assert (sealed.frames, sealed.fps, sealed.duration_s, sealed.mark_read) == (1, 0, 0, "payload")
+    assert (sealed.frames, sealed.fps, sealed.duration_s, sealed.verdict.mark_read) == (1, 0, 0, "payload")
     assert read_tag(path) == TAG
     with Image.open(tmp_path / "a.mask.png") as found:
         assert np.array_equal(np.asarray(found), mask(0))
@@ -104,7 +105,7 @@ def test_an_image_is_sealed_with_its_mask_and_tag(tmp_path: Path) -> None:
 def test_what_is_sealed_can_be_read_by_anyone_with_the_key(tmp_path: Path) -> None:
     path = tmp_path / "a.mp4"
     sealed = seal(video(pairs()), path, MARK, KEY, TAG, SETTINGS)
-    assert read(path, master(DEMO), ["others", "tests"]) == Reading(MARK, "tests", pytest.approx(sealed.score, abs=0.5), TAG)
+    assert read(path, master(DEMO), ["others", "tests"]) == Reading(MARK, "tests", pytest.approx(sealed.verdict.score, abs=0.5), TAG)
 
 
 def test_equal_inputs_give_equal_bytes(tmp_path: Path) -> None:
@@ -172,7 +173,7 @@ def test_a_broken_stream_leaves_nothing_behind(
 
 def test_a_mark_that_does_not_read_back_is_refused(tmp_path: Path) -> None:
     settings = Seal(encoding=Encoding(crf=51, preset="ultrafast"))
-    with pytest.raises(PromiseError, match="does not give its mark back"):
+    with pytest.raises(MediaError, match="does not give its mark back"):
         seal(video(pairs()), tmp_path / "a.mp4", MARK, KEY, TAG, settings)
     assert list(tmp_path.iterdir()) == []
 

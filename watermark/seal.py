@@ -1,7 +1,7 @@
 """The only way a made clip reaches disk: mark, encode, tag, read everything back from the file, and only then name it.
 
-A picture's mark is required of every clip. Sound will carry a mark of its own beside it, and a signed manifest (C2PA)
-will be made over the finished file; until sound can be marked, sound without pictures is refused.
+A mark in the pictures is required of every clip. The sound carries the same one where it can; forged sound must. A signed
+manifest (C2PA) is made later, over the finished file.
 """
 
 import errno
@@ -14,26 +14,23 @@ from dataclasses import dataclass
 from fractions import Fraction
 from itertools import islice
 from pathlib import Path
-from typing import Literal
 
 import av
 import cv2
 
-from forgeline.clip import Clip, Made, Mask, Picture
+from forgeline.clip import Clip, Made, Mask, Picture, Sound
 from forgeline.errors import FactoryError, MediaError, PromiseError
 from forgeline.image import open_image, write_image
 from forgeline.section import Section
-from forgeline.video import Encoding, MaskWriter, VideoWriter, key_pictures, open_video, read_masks
-from watermark.evidence import Evidence
+from forgeline.video import Encoding, MaskWriter, VideoWriter, open_video, read_masks
+from watermark.fingerprint import Fingerprint
+from watermark.gate import Verdict, examine
 from watermark.keys import DEMO, ShardKey
-from watermark.metadata import PNG_KEYWORD, Tag, append_to_mp4, packet, read_tag
+from watermark.metadata import PNG_KEYWORD, Tag, append_to_mp4, packet
 from watermark.payload import Mark
+from watermark.sound import mark_sound
 from watermark.strength import Marker
-from watermark.tile import bits_for, folded, layout
-
-MATCHED = 8.0
-"""Matched score from which a mark counts as there although its payload can't be read: chance reaches it once in
-10**15."""
+from watermark.tile import bits_for
 
 _SUFFIX = {"video": ".mp4", "image": ".png"}
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -53,8 +50,7 @@ class Seal(Section):
 class Sealed:
     """A file that has kept its promises: what is in it, as read back from disk.
 
-    `score` is the matched score of the mark, in standard deviations; `psnr` in dB is what the mark changed before
-    encoding.
+    `psnr` in dB is what the mark changed before encoding; `fingerprint` is what the pictures show.
     """
 
     path: Path
@@ -67,17 +63,17 @@ class Sealed:
     frames: int
     duration_s: float
     sample_rate: int
-    mark_read: Literal["payload", "matched"]
-    score: float
+    verdict: Verdict
     psnr: float
+    fingerprint: str
 
 
 def seal(made: Made, path: Path, mark: Mark, key: ShardKey, tag: Tag, settings: Seal) -> Sealed:
     """Mark, encode and tag a made clip into `path` (.mp4 or .png), its masks into `<stem>.mask.mp4` or `.png` beside it.
 
     Both files appear under their names at the very end, the masks first, or not at all. Raises PromiseError when the
-    pictures end early, or the mark, the tag, the masks or the clip do not read back; MediaError for clips that can't be
-    marked; FactoryError when the disk is full.
+    pictures end early, or the masks or the clip do not read back; MediaError for clips that can't carry the mark, or do not
+    give it back; FactoryError when the disk is full.
     """
     suffix = _SUFFIX.get(made.media_type)
     if suffix is None:
@@ -89,9 +85,10 @@ def seal(made: Made, path: Path, mark: Mark, key: ShardKey, tag: Tag, settings: 
     mask_path = path.with_name(f"{path.stem}.mask{suffix}")
     with _drafts(path, draft, mask_draft):
         marker = Marker(key, mark, settings.encoding.gop if made.media_type == "video" else 1)
-        written = _Written(draft, mask_draft)
+        written = _Written(draft, mask_draft, made.frames)
+        sound = _marked_sound(made, key, mark)
         if made.media_type == "video":
-            _write_video(made, written, marker, settings.encoding)
+            _write_video(made, sound or made.sound, written, marker, settings.encoding)
             append_to_mp4(draft, tag)
         else:
             _write_image(made, written, marker, tag)
@@ -99,12 +96,10 @@ def seal(made: Made, path: Path, mark: Mark, key: ShardKey, tag: Tag, settings: 
         try:
             clip = open_video(draft) if made.media_type == "video" else open_image(draft)
             rate = _check_clip(clip, path, made)
-            mark_read, score = _read_mark(clip, draft, path, mark, key)
             _check_masks(written, path, made.media_type)
         except MediaError as error:
             raise PromiseError(path, f"does not read back: it {error.what}", "report it") from error
-        if read_tag(draft) != tag:
-            raise PromiseError(path, "does not give its tag back", "report it")
+        verdict = examine(draft, key, mark, tag, sound is not None)
         digest, size = _settled(draft)
         if written.masks:
             _settled(mask_draft)
@@ -124,9 +119,9 @@ def seal(made: Made, path: Path, mark: Mark, key: ShardKey, tag: Tag, settings: 
         frames=clip.frames,
         duration_s=float(clip.duration),
         sample_rate=rate,
-        mark_read=mark_read,
-        score=score,
+        verdict=verdict,
         psnr=written.psnr(made.width * made.height * 3),
+        fingerprint=written.fingerprint.hex,
     )
 
 
@@ -145,10 +140,11 @@ def _drafts(path: Path, *drafts: Path) -> Iterator[None]:
 
 
 class _Written:
-    """Keeps count of what went into the drafts: pictures, the mark's error, and a hash over the masks."""
+    """Keeps count of what went into the drafts: pictures, the mark's error, what they show, and a hash over the masks."""
 
-    def __init__(self, draft: Path, mask_draft: Path) -> None:
+    def __init__(self, draft: Path, mask_draft: Path, frames: int) -> None:
         self.draft, self.mask_draft = draft, mask_draft
+        self.fingerprint = Fingerprint(frames)
         self.pictures = self.masks = 0
         self.squares = 0.0
         self.mask_hash = hashlib.sha256()
@@ -156,6 +152,7 @@ class _Written:
     def marked(self, picture: Picture, marker: Marker) -> Picture:
         marked = marker(picture)
         self.squares += cv2.norm(picture, marked, cv2.NORM_L2SQR)
+        self.fingerprint.add(marked)
         self.pictures += 1
         return marked
 
@@ -176,10 +173,22 @@ class _Written:
             raise PromiseError(path, what, "report it: a generator must give all masks or none")
 
 
-def _write_video(made: Made, written: _Written, marker: Marker, encoding: Encoding) -> None:
+def _marked_sound(made: Made, key: ShardKey, mark: Mark) -> Sound | None:
+    """The sound with the mark; None where there is none, or where it can't carry one and is nobody's forgery."""
+    if made.sound is None:
+        return None
+    try:
+        return mark_sound(made.sound, key, mark)
+    except MediaError:
+        if any(segment.modality == "audio" for segment in made.segments):
+            raise
+        return None
+
+
+def _write_video(made: Made, sound: Sound | None, written: _Written, marker: Marker, encoding: Encoding) -> None:
     with ExitStack() as files:
         size = (made.width, made.height, made.fps)
-        out = files.enter_context(VideoWriter(written.draft, *size, encoding, made.sound))
+        out = files.enter_context(VideoWriter(written.draft, *size, encoding, sound))
         mask_out: MaskWriter | None = None
         for picture, mask in islice(made.pictures, made.frames + 1):
             out.write(written.marked(picture, marker))
@@ -193,23 +202,6 @@ def _write_image(made: Made, written: _Written, marker: Marker, tag: Tag) -> Non
         write_image(written.draft, written.marked(picture, marker), {PNG_KEYWORD: packet(tag)})
         if mask is not None:
             write_image(written.mask_draft, written.masked(mask))
-
-
-def _read_mark(clip: Clip, draft: Path, path: Path, mark: Mark, key: ShardKey) -> tuple[Literal["payload", "matched"], float]:
-    """How the mark reads, and its score: from the key pictures alone where they do, as a video's mark lives in them."""
-    plan = layout(key.layout, mark.bits)
-    passes = [clip.pictures()] if clip.media_type == "image" else [key_pictures(draft), clip.pictures()]
-    for pictures in passes:
-        evidence = Evidence(plan)
-        for picture in pictures:
-            evidence.add(plan.bins(folded(picture)))
-        score = evidence.matched(key, mark)
-        if evidence.carries(key, mark):
-            return "payload", score
-    if score >= MATCHED:
-        return "matched", score
-    what = f"does not give its mark back (score {score:.1f}, needed {MATCHED:.0f})"
-    raise PromiseError(path, what, "lower seal.encoding.crf in params.yaml")
 
 
 def _check_clip(clip: Clip, path: Path, made: Made) -> int:

@@ -1,0 +1,122 @@
+"""What a finished file must give back, read from disk: its mark, as it is and after what others will do to it, and its tag.
+
+The seal asks before it gives a file its name, the audit asks again before a release.
+"""
+
+import tempfile
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Literal
+
+import cv2
+import numpy as np
+
+from forgeline.clip import Picture
+from forgeline.errors import MediaError, PromiseError
+from forgeline.image import open_image
+from forgeline.video import Encoding, VideoWriter, key_pictures, open_video
+from watermark.evidence import Evidence
+from watermark.keys import ShardKey
+from watermark.metadata import Tag, read_tag
+from watermark.payload import Mark
+from watermark.sound import sound_carries, sound_matched
+from watermark.tile import folded, layout
+
+MATCHED = 8.0
+"""Matched score from which a mark counts as there although its payload can't be read: chance reaches it once in 10**15."""
+
+ATTACKED = 4.75
+"""Matched score that must be left after an attack, and that a variant as heavy as one must have: chance reaches it once in
+10**6."""
+
+_ATTACK = Encoding(crf=28, preset="veryfast", gop=1)
+_ATTACKED_PICTURES = 4  # the first key pictures of a video
+
+HowRead = Literal["payload", "matched"]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """How the marks of a file read; scores are matched ones, in standard deviations of chance.
+
+    `attacked` is what is left of `score` after JPEG at quality 50 (images) or x264 at crf 28 (a video's first key
+    pictures), None where no attack was asked for; `sound_*` are None for sound that carries no mark.
+    """
+
+    mark_read: HowRead
+    score: float
+    attacked: float | None
+    sound_mark_read: HowRead | None = None
+    sound_score: float | None = None
+
+
+def examine(path: Path, key: ShardKey, mark: Mark, tag: Tag, sound_marked: bool, least: float = MATCHED) -> Verdict:
+    """Read a sealed file (.mp4 or .png), and attack it unless less than MATCHED is asked of it (a heavy variant).
+
+    Raises MediaError when a mark can't be read, or the file not be decoded, PromiseError when the tag or the sound is gone.
+    """
+    if read_tag(path) != tag:
+        raise PromiseError(path, "does not give its tag back", "make it again")
+    image = path.suffix == ".png"
+    first: list[Picture] = []
+    exact, score = _read(_kept(open_image(path).pictures() if image else key_pictures(path), first), key, mark)
+    if not (exact or image):  # a video's mark lives in its key pictures, yet the others may help
+        exact, score = _read(open_video(path).pictures(), key, mark)
+    if not exact:
+        _demand(path, score, least)
+    attacked = None
+    if least >= MATCHED:
+        attacked = _read((_jpeg(picture) for picture in first) if image else _encoded(first), key, mark)[1]
+        _demand(path, attacked, ATTACKED, " after an attack")
+    if not sound_marked:
+        return Verdict(_how(exact), score, attacked)
+    sound = open_video(path).sound()
+    if sound is None:
+        raise PromiseError(path, "has lost its sound", "make it again")
+    sound_exact, sound_score = sound_carries(sound, key, mark), sound_matched(sound, key, mark)
+    if not sound_exact:
+        _demand(path, sound_score, least, " in its sound")
+    return Verdict(_how(exact), score, attacked, _how(sound_exact), sound_score)
+
+
+def _read(pictures: Iterable[Picture], key: ShardKey, mark: Mark) -> tuple[bool, float]:
+    """Whether the payload that is read is this mark's to the last bit, and the matched score."""
+    plan = layout(key.layout, mark.bits)
+    evidence = Evidence(plan)
+    for picture in pictures:
+        evidence.add(plan.bins(folded(picture)))
+    return evidence.carries(key, mark), evidence.matched(key, mark)
+
+
+def _how(exact: bool) -> HowRead:
+    return "payload" if exact else "matched"
+
+
+def _demand(path: Path, score: float, least: float, where: str = "") -> None:
+    if score < least:
+        what = f"does not give its mark back{where} (score {score:.1f}, needed {least:g})"
+        raise MediaError(path, what, "leave it out, or lower seal.encoding.crf in params.yaml")
+
+
+def _kept(pictures: Iterable[Picture], first: list[Picture]) -> Iterator[Picture]:
+    for picture in pictures:
+        if len(first) < _ATTACKED_PICTURES:
+            first.append(picture)
+        yield picture
+
+
+def _jpeg(picture: Picture) -> Picture:
+    coded = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 50])[1]
+    return np.asarray(cv2.imdecode(coded, cv2.IMREAD_COLOR), np.uint8)
+
+
+def _encoded(pictures: list[Picture]) -> Iterator[Picture]:
+    height, width = pictures[0].shape[:2]
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "attacked.mp4"
+        with VideoWriter(file, width, height, Fraction(25), _ATTACK, None) as out:
+            for picture in pictures:
+                out.write(picture)
+        yield from key_pictures(file)
