@@ -26,7 +26,7 @@ from forgeline.errors import FactoryError, KeyFileError
 from forgeline.files import prune, sha256_of, write_text
 from forgeline.lock import holding
 from forgeline.recipe import canonical
-from watermark.credentials import CERTIFICATES, SAMPLE, Credentials, Signer, read_credentials, sign_pixel, signer
+from watermark.credentials import ANCHORS, CERTIFICATES, SAMPLE, Credentials, Signer, read_credentials, sign_pixel, signer
 
 SIGNATURES = Path("data/signatures")
 SHARD = "org.forgeline.shard"
@@ -146,7 +146,8 @@ def _require_signed(path: Path, anchors: str | None) -> Credentials:
     found = read_credentials(path, anchors)
     if found.state != "trusted" or SHARD not in found.claims:
         why = ", ".join(found.failures) or "it is not on a shard"
-        raise FactoryError(path, f"is no signature to rely on: {found.state} ({why})", "see docs/provenance.md")
+        todo = f"see that {ANCHORS} names the publisher's root certificate: docs/provenance.md"
+        raise FactoryError(path, f"is no signature to rely on: {found.state} ({why})", todo)
     return found
 
 
@@ -193,7 +194,7 @@ def verify(path: Path, signatures: Path) -> Iterator[str]:
         wrong.append(FactoryError(name, "is signed and not here", _AGAIN))
         yield f"error: {wrong[-1]}"
     if wrong:
-        raise FactoryError(path, f"{len(wrong)} of its shards are not as they were signed", wrong[0].todo)
+        raise FactoryError(path, f"is not as it was signed (shards that are wrong: {len(wrong)})", wrong[0].todo)
 
 
 def _missing(path: Path, shards: Sequence[Path], signatures: Path) -> list[str]:
@@ -203,7 +204,9 @@ def _missing(path: Path, shards: Sequence[Path], signatures: Path) -> list[str]:
     depth = min(3, len(shards[0].relative_to(path).parts))
     part = shards[0].parts[-3 : len(shards[0].parts) - depth]
     there = {_signature(shard, signatures) for shard in shards}
-    return [_name(each) for each in sorted(signatures.joinpath(*part).rglob("*.png")) if each not in there]
+    return [
+        _name(each.with_suffix(".parquet")) for each in sorted(signatures.joinpath(*part).rglob("*.png")) if each not in there
+    ]
 
 
 def _verify_file(path: Path, signatures: Path) -> str:

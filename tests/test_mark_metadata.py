@@ -3,22 +3,34 @@
 import struct
 import xml.etree.ElementTree as ET
 import zlib
+from dataclasses import replace
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
+import soundfile
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from forgeline.errors import ParamsError
+from forgeline.errors import MediaError, ParamsError
 from forgeline.image import write_image
-from watermark.metadata import PNG_KEYWORD, SOURCE_TYPES, Tag, append_to_mp4, packet, parse, read_tag
+from watermark.metadata import PNG_KEYWORD, SOURCE_TYPES, Tag, add_to_flac, append_to_mp4, packet, parse, read_tag
 
 texts = st.text(st.characters(codec="utf-8"), max_size=60).filter(lambda text: text.isprintable() and text == text.strip())
-tags = st.builds(Tag, texts, st.sampled_from(sorted(SOURCE_TYPES)), texts, st.lists(texts, max_size=4).map(tuple))
-TAG = Tag("0123456789abcdef0123", "digitalCreation", 'CC BY 4.0 & "more" <here>', ("research", "training"))
+tags = st.builds(Tag, texts, st.sampled_from(sorted(SOURCE_TYPES)), texts, st.lists(texts, max_size=4).map(tuple), texts)
+TAG = Tag("0123456789abcdef0123", "digitalCreation", 'CC BY 4.0 & "more" <here>', ("research", "training"), "faces <one>")
 MP4 = struct.pack(">I4s4s", 12, b"ftyp", b"isom") + struct.pack(">I4s", 8, b"mdat")
+HEADS = [
+    b"\x89PNG\r\n\x1a\n",
+    MP4,
+    b"",
+    b"\xff\xd8\xff\xe1",
+    b"RIFF\0\0\0\0WEBPXMP ",
+    b"fLaC\x04",
+    b"ID3\x04\0\0\0\0\0\x00fLaC",
+]
 UUID = bytes.fromhex("BE7ACFCB97A942E89C71999491E3AFAC")
 
 
@@ -66,6 +78,48 @@ def test_png_and_mp4_give_the_tag_back(tmp_path: Path) -> None:
     assert read_tag(tmp_path / "a.mp4") == TAG
 
 
+def test_a_packet_of_before_releases_were_named_is_read() -> None:
+    element = "<forgeline:Release>faces &lt;one&gt;</forgeline:Release>\n"
+    assert element in packet(TAG)
+    assert parse(packet(TAG).replace(element, "").encode()) == replace(TAG, release="")
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".webp"])
+def test_tags_that_other_programs_wrote_are_read(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"a{suffix}"
+    image = Image.new("RGB", (8, 8))
+    image.save(path, xmp=packet(TAG).encode(), exif=image.getexif())
+    assert read_tag(path) == TAG
+    image.save(path)
+    assert read_tag(path) is None
+
+
+def test_a_wav_gives_its_tag(tmp_path: Path) -> None:
+    """By its XMP chunk (XMP specification part 3), behind one of odd length."""
+    path = tmp_path / "a.wav"
+    soundfile.write(path, np.zeros(100), 16000)
+    xmp = packet(TAG).encode()
+    path.write_bytes(path.read_bytes() + b"odd \1\0\0\0x\0" + b"_PMX" + struct.pack("<I", len(xmp)) + xmp)
+    assert read_tag(path) == TAG
+
+
+def test_flac_takes_a_tag_and_keeps_its_sound(tmp_path: Path) -> None:
+    path = tmp_path / "a.flac"
+    sound = np.random.default_rng(1).normal(0, 0.1, 5000)
+    soundfile.write(path, sound, 16000)
+    before, _ = soundfile.read(path)
+    for tag in (TAG, replace(TAG, sample_id="another")):
+        add_to_flac(path, tag)
+        assert read_tag(path) == tag
+        assert path.read_bytes().count(b"XMP=") == 1
+        assert np.array_equal(soundfile.read(path)[0], before)
+    with av.open(path) as file:
+        assert file.metadata["XMP"] == packet(replace(TAG, sample_id="another"))
+    path.write_bytes(b"no FLAC")
+    with pytest.raises(MediaError, match="is no FLAC file"):
+        add_to_flac(path, TAG)
+
+
 @pytest.mark.parametrize(
     "hostile",
     [
@@ -100,7 +154,7 @@ def test_no_bytes_make_the_parser_fail(noise: bytes) -> None:
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.binary(max_size=200), st.sampled_from([b"\x89PNG\r\n\x1a\n", MP4, b""]), st.integers(0, 2500))
+@given(st.binary(max_size=200), st.sampled_from(HEADS), st.integers(0, 2500))
 def test_no_file_makes_the_reader_fail_or_hang(tmp_path: Path, noise: bytes, head: bytes, cut: int) -> None:
     path = tmp_path / "file"
     path.write_bytes(head + noise)
@@ -140,3 +194,5 @@ def test_a_tag_that_could_not_come_back_is_refused() -> None:
     for text in ("a\nb", " a", "a\x00", "a\ud800"):
         with pytest.raises(ParamsError):
             Tag(text, "digitalCreation", "", ())
+        with pytest.raises(ParamsError):
+            Tag("a", "digitalCreation", "", (), text)

@@ -118,9 +118,9 @@ def read_credentials(path: Path, anchors: str | None = None) -> Credentials:
                 return _read(reader)
         except (c2pa.C2paError.ManifestNotFound, c2pa.C2paError.NotSupported):
             return Credentials("none")
-        except c2pa.C2paError.RemoteManifest:
-            return Credentials("none", ("its manifest is kept elsewhere, and was not fetched",))
         except c2pa.C2paError as error:
+            if str(error).startswith("Remote"):
+                return Credentials("none", ("its manifest is kept elsewhere, and was not fetched",))
             return Credentials("invalid", (_clean(str(error)),))
 
 
