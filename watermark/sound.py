@@ -50,7 +50,7 @@ _CYCLE = _PERIOD // _HOP  # frames a period
 _WINDOW = np.sin(np.pi * (np.arange(_FRAME) + 0.5) / _FRAME).astype(np.float32)
 # Below 600 Hz, where voices have most of their power, the same change is heard more; above 4000 Hz telephones and low
 # bit rates hear nothing.
-_LOWEST, _HIGHEST = 600, 4000  # Hz
+_LOWEST, _HIGHEST = 300, 4000  # Hz
 _BANDS = slice(_LOWEST * _FRAME // _RATE, _HIGHEST * _FRAME // _RATE + 1)
 _RING = 250  # Hz; frequencies this near come through about equally well
 _SYNC_SHARE = 0.25
@@ -59,17 +59,17 @@ _SILENT = 10 ** (-65 / 20)  # of full scale: quieter frames keep nothing through
 _LOUD_S = {64: 2.0, 32: 1.2}  # seconds that must not be silent
 
 _PART_S = 15  # long sound is marked in parts of about this length, each for itself
-_STRENGTHS_DB = (-18.5, -17.0, -15.5, -14.0, -12.5, -11.0, -9.5)  # carrier over host, band by band
+_STRENGTHS_DB = (-20.0, -18.5, -17.0, -15.5, -14.0, -12.5, -11.0, -9.5)  # carrier over host, band by band
 _ROUNDS = 3
-_NOISE_DB = -6  # over host; the mark must read through this much
-_HELD, _HELD_PEAK = 0.87, 7.0  # of a perfect score; standard deviations
+# The mark must read through noise that follows the host, as codecs leave it, and fainter noise of all frequencies.
+_NOISE_DB, _WHITE_DB = -6, -22
+_HELD, _HELD_PEAK = 0.88, 8.0  # of a perfect score; standard deviations
 
 _SHORTEST = _RATE  # samples; less is not looked at
 _BEGINNINGS = 3  # candidates that are decoded
 _SURE = 9.0  # standard deviations: the template is there, and no other speed need be tried
 _FASTEST = 0.0205  # change of speed, each way, that is searched
-_COARSE = 2048  # cycles a period; the lower part of the template, which is enough to find a speed
-_COARSE_HZ = _COARSE * _RATE / _PERIOD
+_COARSE = 3072  # cycles a period; the lower part of the template, which is enough to find a speed
 _CLOSER_LOOKS = 8  # speeds
 _WORTH = 5.0  # standard deviations: speeds at which the template fits less are not decoded
 _WINDOW_S, _WINDOWS = 10, 2  # speed is searched in the loudest two stretches of about 10 s
@@ -325,17 +325,19 @@ def _at_speeds(white: Wave, start: int, plan: Layout) -> list[_View]:
     def seen(speeds: NDArray[np.float64], index: NDArray[np.intp]) -> NDArray[np.complex64]:
         return spectrum[np.rint(np.multiply.outer(speeds, index) * (size / _PERIOD)).astype(np.intp)]
 
-    step = 0.5 * _RATE / len(white) / _COARSE_HZ
+    step = 1.2 * _PERIOD / (len(white) * _COARSE)  # at which the highest of these frequencies has gone by one cycle
     speeds = 1 + step * np.arange(-round(_FASTEST / step), round(_FASTEST / step) + 1)
-    coarse = plan.sync[plan.index[plan.sync] < _COARSE]
-    template = np.conj(plan.template[: len(coarse)])
+    low = plan.index[plan.sync][plan.index[plan.sync] < _COARSE]
+    template = np.conj(plan.template[: len(low)])
     peaks = np.empty(len(speeds))
     for block in np.array_split(np.arange(len(speeds)), -(-len(speeds) // 64)):
+        bins = seen(speeds[block], low)
+        size_of = np.abs(bins) + np.float32(1e-12)
         grid = np.zeros((len(block), _COARSE + 1), np.complex64)
-        bins = seen(speeds[block], plan.index[coarse])
-        bins /= np.abs(bins) + np.float32(1e-12)
-        grid[:, plan.index[coarse]] = bins * template
-        peaks[block] = fft.irfft(grid, 2 * _COARSE).max(1)
+        grid[:, low] = bins * np.minimum(1 / size_of.mean(1, keepdims=True), 2.2 / size_of) * template
+        fit = fft.irfft(grid, 2 * _COARSE)
+        peaks[block] = fit.max(1) / (fit.std(1) + 1e-12)
+    peaks[1:-1][(peaks[1:-1] < peaks[:-2]) | (peaks[1:-1] < peaks[2:])] = 0
     views = []
     for near in np.argsort(-peaks, kind="stable")[:_CLOSER_LOOKS]:
         best: _View | None = None
@@ -424,10 +426,16 @@ def _carrier(plan: Layout, values: NDArray[np.float32]) -> Spectra:
 
 
 def _hull(host: Spectra) -> NDArray[np.float32]:
-    """(frames, bands): how strong the carrier may be, in the host's own unit: the host's envelope, less in near-silence."""
+    """(frames, bands): how strong the carrier may be, in the host's own unit.
+
+    It follows the host's envelope, but less steeply, as masking spreads in frequency. Where the sound begins or ends it
+    follows the quieter neighbour in time: a carrier that comes before its host is what one hears first.
+    """
+    envelope = cv2.blur(np.abs(host), (9, 1))
+    envelope = envelope**0.7 * envelope.mean(1, keepdims=True) ** 0.3
+    envelope = np.minimum(envelope, 2 * cv2.erode(envelope, np.ones((3, 1))))
     loud = _level(host)
-    gate = loud / (loud + np.float32(1e-3) * loud.max() + np.float32(1e-9))
-    hull: NDArray[np.float32] = cv2.blur(np.abs(host), (7, 1)) * gate[:, None]
+    hull: NDArray[np.float32] = envelope * (loud / (loud + np.float32(1e-3) * loud.max() + np.float32(1e-9)))[:, None]
     return hull
 
 
@@ -446,7 +454,9 @@ def _change(host: Spectra, first: int, key: ShardKey, mark: Mark) -> Spectra:
     every = signs(key, mark.bits)
     code = 1 - 2 * encode(payload(mark, key.secret)).astype(np.float32)
     hull = _hull(host)
-    noise = _noise(*host.shape) * cv2.blur(np.abs(host), (9, 3)) * np.float32(10 ** (_NOISE_DB / 20))
+    size = np.abs(host)
+    white = 10 ** (_WHITE_DB / 20) * np.sqrt(np.mean(size * size) * len(size[0]) / (_FRAME / 2))
+    noise = _noise(*host.shape) * np.hypot(10 ** (_NOISE_DB / 20) * cv2.blur(size, (9, 3)), white).astype(np.float32)
     turns = (np.arange(len(host)) + first) % _CYCLE
     gains = np.ones(len(code), np.float32)
     change = np.zeros_like(host)
