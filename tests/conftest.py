@@ -43,7 +43,7 @@ class Checkout:
     def lock(self) -> dict[str, Any]:
         """What dvc.lock says of each stage that the graph has now."""
         stages = yaml.safe_load((self.path / "dvc.lock").read_text())["stages"]
-        there = self.run("dvc", "stage", "list", "--all", "--name-only").stdout.split()
+        there = self.run("dvc", "stage", "list", "--name-only").stdout.split()
         return {name: stages[name] for name in there}
 
     def params(self) -> dict[str, Any]:
