@@ -51,7 +51,7 @@ quality: setup build/quality
 
 proof: setup
 	@pytest -m proof -s
-	@for each in benchmarks/*.py; do echo "== $$each"; python -m benchmarks.$$(basename $$each .py); done
+	@for each in $$(grep -l __main__ benchmarks/*.py) benchmarks/watermark; do echo "== $$each"; python -m benchmarks.$$(basename $$each .py); done
 
 serve: setup
 	@python -m flows serve

@@ -1,0 +1,176 @@
+"""What the mark costs a video, and which encoders it survives: release encode, then the attack, then the read."""
+
+import tempfile
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import cv2
+import numpy as np
+from skimage.metrics import structural_similarity
+
+from benchmarks.attacks import VIDEO_ATTACKS, decoded, encoded
+from benchmarks.watermark.figures import Goal, Rate, lowest, mean_least, table
+from benchmarks.watermark.media import Film
+from benchmarks.watermark.methods import Rival, gather, key, mark, reads_file
+from forgeline.clip import Picture
+from forgeline.video import Encoding, VideoWriter, open_video
+from watermark.payload import Mark
+from watermark.strength import Marker
+from watermark.tile import bits_for
+
+MATCHED = 4.75
+"""The matched score that chance reaches once in a million."""
+
+_VARIANT = Encoding(crf=40)
+_STRENGTHS = np.arange(48.0, 25.9, -1.0)
+_SHOWN = {"dwtDct": 8, "dwtDctSvd": 8, "rivaGan": 3}
+_RIVALS_LENGTH = 25  # pictures of a clip
+
+
+@dataclass
+class Found:
+    """What was found on some films."""
+
+    psnr: list[float] = field(default_factory=list)
+    ssim: list[float] = field(default_factory=list)
+    growth: list[float] = field(default_factory=list)
+    read: dict[str, list[bool]] = field(default_factory=lambda: {name: [] for name in ("release", *VIDEO_ATTACKS)})
+    scores: dict[str, list[float]] = field(default_factory=lambda: {name: [] for name in ("release", *VIDEO_ATTACKS)})
+    variant: list[tuple[float, float, bool]] = field(default_factory=list)
+    """Of c40 variants: strength in dB, matched score, payload exact."""
+
+
+def tried(films: Iterable[Film]) -> Found:
+    """Each film marked, released and attacked."""
+    found = Found()
+    with tempfile.TemporaryDirectory() as name:
+        scratch = Path(name)
+        for number, film in enumerate(films):
+            height, width = film.pictures[0].shape[:2]
+            expected = mark(number, bits_for(width, height))
+            marker = Marker(key(number), expected, Encoding().gop)
+            marked = [marker(picture) for picture in film.pictures]
+            found.psnr.append(float(np.mean([cv2.PSNR(*pair) for pair in zip(film.pictures, marked, strict=True)])))
+            found.ssim.append(_ssim(film.pictures, marked))
+            crf20 = Encoding(crf=20)
+            plain, larger = (_size(film, pictures, crf20, scratch) for pictures in (film.pictures, marked))
+            found.growth.append(larger / plain - 1)
+            release = _written(film, marked, Encoding(), scratch)
+            _read(found, "release", release, number, expected)
+            for name, attack in VIDEO_ATTACKS.items():
+                file = encoded(release, film.fps, attack)
+                if attack.look == "aligned":
+                    _read(found, name, list(decoded(file)), number, expected)
+                else:
+                    path = scratch / "attacked.mkv"
+                    path.write_bytes(file)
+                    found.read[name].append(reads_file(path, number, expected))
+            found.variant.append(_variant(film, release, number, expected, scratch))
+    return found
+
+
+def _read(found: Found, name: str, pictures: list[Picture], number: int, expected: Mark) -> None:
+    evidence = gather(pictures, number, expected.bits)
+    found.read[name].append(evidence.carries(key(number), expected))
+    found.scores[name].append(evidence.matched(key(number), expected))
+
+
+def _variant(film: Film, release: list[Picture], number: int, expected: Mark, scratch: Path) -> tuple[float, float, bool]:
+    """The release as it is read from disk, marked again with the same payload and ever more strength, until the c40 file
+    matches."""
+    for strength in _STRENGTHS:
+        marker = Marker(key(number), expected, _VARIANT.gop, float(strength))
+        pictures = _written(film, [marker(picture) for picture in release], _VARIANT, scratch)
+        evidence = gather(pictures, number, expected.bits)
+        score = evidence.matched(key(number), expected)
+        if score >= MATCHED:
+            break
+    return float(strength), score, evidence.carries(key(number), expected)
+
+
+def _written(film: Film, pictures: Sequence[Picture], encoding: Encoding, scratch: Path) -> list[Picture]:
+    """The pictures as a file gives them back."""
+    _size(film, pictures, encoding, scratch)
+    return list(open_video(scratch / "file.mp4").pictures())
+
+
+def _size(film: Film, pictures: Sequence[Picture], encoding: Encoding, scratch: Path) -> int:
+    """Bytes of the pictures' file."""
+    height, width = pictures[0].shape[:2]
+    path = scratch / "file.mp4"
+    with VideoWriter(path, width, height, film.fps, encoding) as out:
+        for picture in pictures:
+            out.write(picture)
+    return path.stat().st_size
+
+
+def _ssim(before: list[Picture], after: list[Picture]) -> float:
+    pairs = list(zip(before, after, strict=True))[:: max(len(before) // 4, 1)]
+    return float(np.mean([structural_similarity(*pair, channel_axis=2) for pair in pairs]))  # type: ignore[no-untyped-call]
+
+
+def rivals_tried(films: Sequence[Film], rival: Rival) -> dict[str, Rate]:
+    """A rival's mark in each picture of the films' first second; read is what most of some evenly spaced pictures say."""
+    read: dict[str, list[bool]] = {name: [] for name in ("release", *VIDEO_ATTACKS)}
+    with tempfile.TemporaryDirectory() as scratch:
+        for number, film in enumerate(films):
+            small = min(film.pictures[0].shape[:2]) < 400
+            marked = [rival.mark(each, number) for each in film.pictures[:_RIVALS_LENGTH]]
+            release = _written(film, marked, Encoding(), Path(scratch))
+            chosen = np.linspace(0, len(release) - 1, _SHOWN[rival.name]).round().astype(int)
+            read["release"].append(rival.reads_most([release[k] for k in chosen], number, small))
+            for name, attack in VIDEO_ATTACKS.items():
+                pictures = list(decoded(encoded(release, film.fps, attack)))
+                read[name].append(rival.reads_most([pictures[k] for k in chosen], number, small))
+    return {name: Rate.of(hits) for name, hits in read.items()}
+
+
+def show(title: str, found: Found, others: dict[str, dict[str, Rate]]) -> None:
+    """Print what was found, others' rates beside it."""
+    table(
+        f"{title}: what marking costs",
+        ("PSNR, dB, mean (least)", "SSIM, mean (least)", "file at crf 20, mean", "most"),
+        [
+            (
+                mean_least(found.psnr),
+                mean_least(found.ssim, ".4f"),
+                f"{100 * np.mean(found.growth):+.1f} %",
+                f"{100 * max(found.growth):+.1f} %",
+            )
+        ],
+    )
+    rows = []
+    for name, hits in found.read.items():
+        least = f"{min(found.scores[name]):.1f}" if found.scores[name] else "–"
+        rows.append((name, Rate.of(hits), least, *(each[name] for each in others.values())))
+    table(f"{title}: payloads read to the last bit", ("encoder", "ours", "least matched score", *others), rows)
+    table(
+        f"{title}: c40 variants, marked again until they match",
+        ("matched", "payload exact", "least score", "strength, dB, mean (strongest)"),
+        [
+            (
+                Rate.of(score >= MATCHED for _, score, _ in found.variant),
+                Rate.of(exact for _, _, exact in found.variant),
+                f"{min(score for _, score, _ in found.variant):.1f}",
+                mean_least([strength for strength, _, _ in found.variant]),
+            )
+        ],
+    )
+
+
+def goals(what: str, found: Found, growth_counts: bool) -> list[Goal]:
+    """The goals for one set of films."""
+    rates = {name: Rate.of(hits) for name, hits in found.read.items()}
+    matched = Rate.of(score >= MATCHED for _, score, _ in found.variant)
+    firm = {name: rates[name] for name in ("H.264 crf 23", "H.264 crf 28")}
+    reached = [
+        lowest(f"{what}, crf 23 and 28", 0.99, firm),
+        lowest(f"{what}, crf 32", 0.95, {"crf 32": rates["H.264 crf 32"]}),
+        lowest(f"{what}, c40 variant matches (score ≥ {MATCHED})", 0.99, {"variant": matched}),
+    ]
+    if growth_counts:
+        mean, most = float(np.mean(found.growth)), max(found.growth)
+        text = f"{100 * mean:+.1f} %, at most {100 * most:+.1f} %"
+        reached.append(Goal(f"{what}, file at crf 20", "≤ +25 % (hoped for: +10 %)", text, mean <= 0.25))
+    return reached
