@@ -1,0 +1,257 @@
+"""Where the tiles lie in a picture that was cropped, mirrored, scaled, stretched or turned on its way.
+
+All tiles added up at a supposed place are, to their spectrum, the whole picture's spectrum at the frequencies that such
+tiles have. So one transform of the picture serves all suppositions: each takes the few hundred values at the template's
+frequencies, and one small inverse transform tells whether the template is there, wherever its tiles begin (phase
+correlation, Kuglin and Hines 1975). That takes a few microseconds, so all places are tried in steps that a part of the
+picture tells apart; the best are refined on more of it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from math import ceil, cos, degrees, exp, log, log2, radians, sin
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from scipy import fft
+
+from forgeline.peek import Luma
+from watermark.tile import SMALL_SIDE, TILE, Bins, Layout, Plane, half_luma
+
+SCALES = (0.4, 1.7)
+"""The smallest and the largest scale that is searched, in the file's pixels for one marked pixel."""
+
+TURN, STRETCH = 3.0, 0.055
+"""Degrees either way, and how much width and height may be scaled against each other, that is searched at all scales."""
+
+LARGEST = 4096
+"""Marked pixels a side; of larger pictures the middle is read."""
+
+_LEVELS = 4  # times that the picture is brought to about half of the marked resolution
+_WINDOW = 256  # pixels of that which are searched at a time: more would ask for finer steps
+_SLACK = 1.3  # times the window, that a picture may have and still be searched as one
+_WIDE = 512  # pixels of that which places are refined on
+_STEP = 0.012  # of scale, stretch and turn (radians), that a window tells apart
+_KEPT = 6  # places that are refined
+_BATCH = 64  # places at a time, so that their transforms stay in the processor's cache
+_SIMPLER = 8.0  # how much of its squared peak a place may lose to be simpler: e**4 as likely beforehand
+
+Places = NDArray[np.float64]
+"""(n, 4) supposed places: -1 where mirrored, else 1; logarithm of the scale; logarithm of width's scale over height's;
+turn in radians, clockwise as seen."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """How a picture came from what was marked: mirrored, then scaled, then turned, then cropped.
+
+    `scale_x` and `scale_y` are the file's pixels for one marked pixel; `turn` is in degrees, clockwise as seen. A corner
+    of the pattern's tiles lies `right` and `down` of the upright picture's top left corner, in marked pixels below 128.
+    """
+
+    mirrored: bool = False
+    scale_x: float = 1.0
+    scale_y: float = 1.0
+    turn: float = 0.0
+    right: float = 0.0
+    down: float = 0.0
+
+    def matrix(self) -> NDArray[np.float64]:
+        """(2, 2): from marked to the file's pixels, both as (x, y) from the picture's middle."""
+        c, s = cos(radians(self.turn)), sin(radians(self.turn))
+        across = -self.scale_x if self.mirrored else self.scale_x
+        return np.array([[c * across, -s * self.scale_y], [s * across, c * self.scale_y]])
+
+
+@dataclass(frozen=True)
+class Guess:
+    """A place where a layout's template stands out, by `peak` standard deviations of what one place shows by chance."""
+
+    peak: float
+    layout: Layout
+    place: Place
+
+
+@dataclass(frozen=True)
+class _View:
+    """A picture at about half of the marked resolution, or its middle, as a spectrum with phases about the middle.
+
+    `shrunk` (x, y): the file's pixels for one of the view's; `step`: what it tells apart of scale, stretch and turn.
+    """
+
+    spectrum: NDArray[np.complex64]
+    shrunk: tuple[float, float]
+    step: float
+
+
+def search(lumas: Sequence[Luma], layouts: Sequence[Layout]) -> list[Guess]:
+    """The places where a layout's template stands out most, the likeliest first. All `lumas` are taken to lie alike."""
+    edges = np.linspace(log(SCALES[0]), log(SCALES[1]), _LEVELS + 1)
+    tried: list[tuple[float, Layout, Places, _View]] = []
+    for low, high in pairwise(edges):
+        plane, shrunk = _evened(lumas, exp((low + high) / 2))
+        wide = _view(plane, shrunk, _WIDE)
+        part = wide if max(plane.shape) <= _SLACK * _WINDOW else _view(plane, shrunk, _WINDOW)
+        for plan in layouts:
+            if plan.bits < 64 and min(lumas[0].shape) > SMALL_SIDE * exp(high):
+                continue  # it had more pixels when it was marked than pictures with so few bits have
+            tried += [(peak, plan, place, wide) for peak, place in _tops(part, plan, _places(low, high, part.step))]
+            if part is not wide:  # which can be searched whole for what is neither turned nor stretched
+                places = _places(low, high, wide.step, turn=0.0, stretch=0.0)
+                tried += [(peak, plan, place, wide) for peak, place in _tops(wide, plan, places)]
+    tried.sort(key=lambda one: -one[0])
+    guesses = [_refined(view, plan, place) for _, plan, place, view in tried[:_KEPT]]
+    return sorted(guesses, key=lambda guess: -guess.peak)
+
+
+def upright(luma: Luma, place: Place) -> Plane:
+    """The picture as it was marked, at half resolution, but for where its tiles begin."""
+    luma = _middle(luma, int(LARGEST * min(place.scale_x, place.scale_y)))
+    height, width = luma.shape
+    if (place.mirrored, place.scale_x, place.scale_y, place.turn) == (False, 1.0, 1.0, 0.0):
+        return half_luma(luma)
+    size = max(round(width / 2 / place.scale_x), 2), max(round(height / 2 / place.scale_y), 2)
+    plane, shrunk = _resized(luma, size)
+    turn = place.matrix() * 2 / np.array(shrunk)[:, None]
+    middle = (np.array(plane.shape[::-1]) - 1) / 2
+    to_plane = np.column_stack([turn, middle - turn @ ((np.array(size) - 1) / 2)])
+    way = cv2.INTER_LANCZOS4 | cv2.WARP_INVERSE_MAP
+    return np.asarray(cv2.warpAffine(plane, to_plane, size, flags=way, borderMode=cv2.BORDER_REFLECT_101), np.float32)
+
+
+def _middle(plane: NDArray[Any], side: int) -> NDArray[Any]:
+    height, width = plane.shape
+    top, left = max(height - side, 0) // 2, max(width - side, 0) // 2
+    return plane[top : top + side, left : left + side]
+
+
+def _resized(luma: Luma, size: tuple[int, int]) -> tuple[Plane, tuple[float, float]]:
+    """Luma brought to `size` (width, height) or to its own where that is smaller; and by how much it was shrunk."""
+    height, width = luma.shape
+    size = min(size[0], width), min(size[1], height)
+    plane = luma.astype(np.float32)
+    if size != (width, height):
+        plane = np.asarray(cv2.resize(plane, size, interpolation=cv2.INTER_AREA), np.float32)
+    return plane, (width / size[0], height / size[1])
+
+
+def _evened(lumas: Sequence[Luma], scale: float) -> tuple[Plane, tuple[float, float]]:
+    """The pictures' sum at half of the marked resolution, without what varies slowly, of even contrast."""
+    planes = []
+    for luma in lumas:
+        part = _middle(luma, ceil(2 * _WIDE * scale))
+        size = max(round(part.shape[1] / 2 / scale), 8), max(round(part.shape[0] / 2 / scale), 8)
+        plane, shrunk = _resized(part, size)
+        rough = plane - cv2.blur(cv2.blur(plane, (9, 9)), (9, 9))
+        power = cv2.blur(cv2.blur(rough * rough, (9, 9)), (9, 9))
+        contrast = np.sqrt(np.maximum(power, np.float32(0)))  # a box filter's sums can fall below zero by rounding
+        planes.append(np.clip(rough / (contrast + np.float32(1.2)), np.float32(-2.5), np.float32(2.5)))
+    return np.sum(planes, 0, dtype=np.float32), shrunk
+
+
+def _view(plane: Plane, shrunk: tuple[float, float], side: int) -> _View:
+    part = _middle(plane, side)
+    height, width = part.shape
+    # Twice the picture's size, so that its spectrum is sampled finely enough to take the nearest value.
+    size = max(2 * 2 ** ceil(log2(max(part.shape) / _SLACK)), 128)
+    padded = np.zeros((size, size), np.float32)
+    padded[:height, :width] = part
+    seen = fft.fft2(np.roll(padded, (-(height // 2), -(width // 2)), (0, 1)))
+    strength = np.abs(seen)
+    level = cv2.blur(strength, (15, 15)) + np.float32(1e-9)
+    even = seen * np.minimum(1 / level, 2.2 / (strength + np.float32(1e-9)))
+    step = _STEP * min(_WINDOW / max(part.shape), 3.0)
+    return _View(even.astype(np.complex64), shrunk, step)
+
+
+def _places(low: float, high: float, step: float, turn: float = radians(TURN), stretch: float = STRETCH) -> Places:
+    """A grid of places with logarithms of the scale from `low` to `high`."""
+    scales = low + (np.arange(ceil((high - low) / step)) + 0.5) * step
+    around = [np.arange(-count, count + 1) * step for count in (round(stretch / step), round(turn / step))]
+    return np.stack(np.meshgrid([1.0, -1.0], scales, *around, indexing="ij"), -1).reshape(-1, 4)
+
+
+def _tops(view: _View, plan: Layout, places: Places) -> list[tuple[float, Places]]:
+    """The best three that are no neighbours."""
+    peaks = _peaks(view, plan, places)
+    found: list[tuple[float, Places]] = []
+    for at in np.argsort(-peaks, kind="stable")[:40]:
+        if all(np.abs(places[at] - other).max() > 2.1 * view.step for _, other in found):
+            found.append((float(peaks[at]), places[at]))
+    return found[:3]
+
+
+def _refined(view: _View, plan: Layout, place: Places) -> Guess:
+    """The place nearby where the template stands out most, or about as much but simpler: not turned, not stretched."""
+    around = np.stack(np.meshgrid([0.0], *[[-1.0, 0.0, 1.0]] * 3, indexing="ij"), -1).reshape(-1, 4)
+    peak, step, finest = 0.0, max(_STEP, view.step) / 2, view.step / 8
+    while step >= finest:
+        peak, place = _best(view, plan, place + step * around)
+        step /= 2
+    mirrored, scale, stretch, turn = place
+    scales = scale + finest * np.arange(-6, 7)
+    for simple in (
+        [[mirrored, 0.0, 0.0, 0.0]],
+        [[mirrored, other, 0.0, 0.0] for other in scales],
+        [[mirrored, 0.0, 0.0, turn]],
+        [[mirrored, other, 0.0, turn] for other in scales],
+        [[mirrored, other, stretch, 0.0] for other in scales],
+    ):
+        lower, other = _best(view, plan, np.array(simple))
+        if lower**2 > peak**2 - _SIMPLER:
+            peak, place = lower, other
+            break
+    mirrored, scale, stretch, turn = (float(value) for value in place)
+    return Guess(peak, plan, Place(mirrored < 0, exp(scale + stretch / 2), exp(scale - stretch / 2), degrees(turn)))
+
+
+def _best(view: _View, plan: Layout, places: Places) -> tuple[float, Places]:
+    peaks = _peaks(view, plan, places, smooth=True)
+    return float(peaks.max()), places[peaks.argmax()]
+
+
+def _peaks(view: _View, plan: Layout, places: Places, smooth: bool = False) -> NDArray[np.float32]:
+    """(places,): how far the template stands out at each, in standard deviations.
+
+    The spectrum's nearest values are taken, or where it shall be `smooth` in the place, those between them.
+    """
+    ky, kx = plan.ky[plan.sync], plan.kx[plan.sync]
+    expected = (np.conj(plan.template) * plan.amplitude[plan.sync]).astype(np.complex64)
+    side = fft.next_fast_len(2 * int(plan.ky.max()) + 1, real=True)
+    at = (ky % side) * (side // 2 + 1) + kx
+    mirrored, scale, stretch, turn = places.T
+    across, along = mirrored * np.exp(scale + stretch / 2), np.exp(scale - stretch / 2)
+    # Where pixels move by a matrix, a wave's cycles a pixel move by the transpose of its inverse.
+    x, y = (shrunk * len(view.spectrum) / TILE for shrunk in view.shrunk)
+    c, s = np.cos(turn), np.sin(turn)
+    waves = np.stack([x * c / across, -x * s / along, y * s / across, y * c / along], 1).astype(np.float32)
+    k = np.stack([kx, ky]).astype(np.float32)
+    peaks = np.empty(len(places), np.float32)
+    for start in range(0, len(places), _BATCH):
+        batch = slice(start, start + _BATCH)
+        right, down = waves[batch, :2] @ k, waves[batch, 2:] @ k
+        values = (_between if smooth else _nearest)(view.spectrum, right, down) * expected
+        grid = np.zeros((len(values), side * (side // 2 + 1)), np.complex64)
+        grid[:, at] = values
+        fit = fft.irfft2(grid.reshape(-1, side, side // 2 + 1), (side, side), overwrite_x=True)
+        spread = np.sqrt(2 * (values.real**2 + values.imag**2).sum(1)) / side**2
+        peaks[batch] = fit.reshape(len(values), -1).max(1) / (spread + np.float32(1e-12))
+    return peaks
+
+
+def _nearest(spectrum: Bins, right: Plane, down: Plane) -> Bins:
+    side = len(spectrum)  # a power of two, so that masking counts negative frequencies from the end
+    return spectrum.ravel()[
+        (np.rint(down).astype(np.int32) & (side - 1)) * side + (np.rint(right).astype(np.int32) & (side - 1))
+    ]
+
+
+def _between(spectrum: Bins, right: Plane, down: Plane) -> Bins:
+    left, top = np.floor(right), np.floor(down)
+    x, y = right - left, down - top
+    upper = (1 - x) * _nearest(spectrum, left, top) + x * _nearest(spectrum, left + 1, top)
+    lower = (1 - x) * _nearest(spectrum, left, top + 1) + x * _nearest(spectrum, left + 1, top + 1)
+    return np.asarray((1 - y) * upper + y * lower, np.complex64)
