@@ -1,5 +1,6 @@
 """The fingerprint: the same for what a file goes through, another for other content."""
 
+from dataclasses import replace
 from itertools import combinations, islice
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from benchmarks.attacks import PICTURE_ATTACKS, VIDEO_ATTACKS, decoded, encoded
 from forgeline.clip import Clip, Picture
 from forgeline.image import open_image
 from forgeline.video import open_video
+from watermark.find import Place
 from watermark.fingerprint import SAME, Fingerprint, difference, same_content
 
 SHARED = Path(__file__).parents[2] / "shared"
@@ -77,9 +79,12 @@ def test_people_in_one_studio_are_told_apart_and_a_clip_of_one_is_known_after_an
 
 def test_bits_are_the_signs_of_the_lowest_frequencies() -> None:
     picture = texture(1)
-    small = cv2.resize(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), (32, 32), interpolation=cv2.INTER_AREA)
-    spectrum = dctn(small.astype(np.float64), norm="ortho")
-    wanted = [spectrum[i, j] > 0 for total in range(1, 24) for i in range(total + 1) for j in (total - i,)][:256]
+    kept = cv2.resize(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), (128, 128), interpolation=cv2.INTER_AREA)
+    wanted = []
+    for part in (kept, kept[32:96, 32:96]):
+        small = cv2.resize(part, (32, 32), interpolation=cv2.INTER_AREA)
+        spectrum = dctn(small.astype(np.float64), norm="ortho")
+        wanted += [spectrum[i, total - i] > 0 for total in range(1, 24) for i in range(total + 1)][:256]
     found = np.unpackbits(np.frombuffer(bytes.fromhex(fingerprint(picture)), np.uint8))
     assert found.tolist() == wanted
 
@@ -95,7 +100,7 @@ def test_a_mirror_image_is_the_same_content(seed: int, half_height: int, half_wi
 def test_three_pictures_spread_over_the_clip_count(frames: int) -> None:
     pictures = [texture(seed) for seed in range(3)]
     shown = [pictures[3 * index // frames] for index in range(frames)]  # a third of the clip each
-    assert len(fingerprint(*shown)) == 64 * min(frames, 3)
+    assert len(fingerprint(*shown)) == 128 * min(frames, 3)
     if frames >= 3:
         assert fingerprint(*shown) == "".join(fingerprint(picture) for picture in pictures)
 
@@ -107,12 +112,57 @@ def test_a_cut_of_the_video_is_the_same_content_and_one_with_other_pictures_is_n
     assert not same_content(sealed, fingerprint(a, texture(4), texture(5)))
 
 
-def test_what_has_no_fingerprint_is_the_same_as_nothing() -> None:
-    nothing = Fingerprint(0).hex
-    assert nothing == ""
-    assert not same_content(nothing, nothing)
-    assert not same_content(fingerprint(texture(0)), nothing)
-    assert not same_content(nothing, fingerprint(texture(0)))
+def cut(picture: Picture, place: Place, left: float, top: float, share: float) -> tuple[Picture, Place]:
+    """The part of the picture that starts there, `share` of it each way, mirrored, scaled and turned by `place`."""
+    height, width = picture.shape[:2]
+    middle = np.array([left + share * width / 2, top + share * height / 2])
+    size = round(share * width * place.scale_x), round(share * height * place.scale_y)
+    turn = place.matrix()
+    part = cv2.warpAffine(picture, np.column_stack([turn, np.array(size) / 2 - turn @ middle]), size)
+    return part, replace(place, right=-left % 128, down=-top % 128)
+
+
+def collected(picture: Picture) -> Fingerprint:
+    one = Fingerprint(1)
+    one.add(picture)
+    return one
+
+
+@pytest.mark.parametrize(
+    "place",
+    [Place(), Place(scale_x=0.5, scale_y=0.5), Place(mirrored=True, scale_x=1.3, scale_y=1.25), Place(turn=-2.5)],
+    ids=["as it was", "halved", "mirrored and stretched", "turned"],
+)
+def test_a_part_that_holds_the_middle_is_known_and_other_content_is_not(photographs: list[Picture], place: Place) -> None:
+    rng = np.random.default_rng(0)
+    for number, picture in enumerate(photographs[::2]):
+        height, width = picture.shape[:2]
+        part, lies = cut(picture, place, *rng.uniform(0, 0.2, 2) * (width, height), share=0.8)
+        assert collected(part).shows(fingerprint(picture), (width, height), lies) == "same"
+        assert collected(part).shows(fingerprint(picture), (width, height)) == "different"  # the mark's place was not found
+        other = photographs[2 * number + 1]
+        assert collected(part).shows(fingerprint(other), (other.shape[1], other.shape[0]), lies) in ("different", "unknown")
+
+
+def test_a_part_without_the_middle_is_not_judged(photographs: list[Picture]) -> None:
+    for picture in photographs[:4]:
+        height, width = picture.shape[:2]
+        part, lies = cut(picture, Place(), 0, 0, share=0.6)
+        assert collected(part).shows(fingerprint(picture), (width, height), lies) == "unknown"
+
+
+def test_a_mark_copied_onto_a_picture_of_the_same_size_is_found_out(photographs: list[Picture]) -> None:
+    for one, other in combinations(photographs[:8], 2):
+        if one.shape == other.shape:
+            assert collected(other).shows(fingerprint(one), (one.shape[1], one.shape[0]), Place()) == "different"
+
+
+def test_what_has_no_fingerprint_is_not_judged() -> None:
+    nothing = Fingerprint(0)
+    assert nothing.hex == ""
+    assert nothing.shows(fingerprint(texture(0)), (256, 256), Place()) == "unknown"
+    assert collected(texture(0)).shows("", (256, 256), Place()) == "unknown"
+    assert not same_content("", "")
 
 
 def test_a_face_changed_within_the_picture_is_not_noticed() -> None:
