@@ -1,6 +1,6 @@
 """The mark in sound: a keyed, noise-like carrier that repeats every 1.024 s and follows the host's short-time spectrum.
 
-The carrier is defined in Hz (600 to 4000), and found in sound of any rate: all work is done at 16 kHz, and what is added
+The carrier is defined in Hz (300 to 4000), and found in sound of any rate: all work is done at 16 kHz, and what is added
 is brought up to the host's rate, so that nothing above changes. A part of its frequencies, known to every holder of the
 master key, says where a period begins and how fast the sound is played; the others carry the code bits, each spread
 over many frequencies with signs of the shard's key.
@@ -48,10 +48,10 @@ _PERIOD = 16_384  # samples from one repetition of the carrier to the next
 _FRAME, _HOP = 512, 256  # samples
 _CYCLE = _PERIOD // _HOP  # frames a period
 _WINDOW = np.sin(np.pi * (np.arange(_FRAME) + 0.5) / _FRAME).astype(np.float32)
-# Below 600 Hz, where voices have most of their power, the same change is heard more; above 4000 Hz telephones and low
-# bit rates hear nothing.
 _LOWEST, _HIGHEST = 300, 4000  # Hz
 _BANDS = slice(_LOWEST * _FRAME // _RATE, _HIGHEST * _FRAME // _RATE + 1)
+# Between the low harmonics of a voice a change is heard the most.
+_EASE = np.minimum(np.arange(_BANDS.start, _BANDS.stop) * (_RATE / _FRAME / 1500), 1).astype(np.float32)
 _RING = 250  # Hz; frequencies this near come through about equally well
 _SYNC_SHARE = 0.25
 _SYNC_GAIN = np.float32(np.sqrt(2.0))
@@ -59,10 +59,10 @@ _SILENT = 10 ** (-65 / 20)  # of full scale: quieter frames keep nothing through
 _LOUD_S = {64: 2.0, 32: 1.2}  # seconds that must not be silent
 
 _PART_S = 15  # long sound is marked in parts of about this length, each for itself
-_STRENGTHS_DB = (-20.0, -18.5, -17.0, -15.5, -14.0, -12.5, -11.0, -9.5)  # carrier over host, band by band
+_STRENGTHS_DB = tuple(-23 + 0.8 * step for step in range(16))  # carrier over host, band by band
 _ROUNDS = 3
 # The mark must read through noise that follows the host, as codecs leave it, and fainter noise of all frequencies.
-_NOISE_DB, _WHITE_DB = -6, -22
+_NOISE_DB, _WHITE_DB = -8, -28
 _HELD, _HELD_PEAK = 0.88, 8.0  # of a perfect score; standard deviations
 
 _SHORTEST = _RATE  # samples; less is not looked at
@@ -432,7 +432,7 @@ def _hull(host: Spectra) -> NDArray[np.float32]:
     follows the quieter neighbour in time: a carrier that comes before its host is what one hears first.
     """
     envelope = cv2.blur(np.abs(host), (9, 1))
-    envelope = envelope**0.7 * envelope.mean(1, keepdims=True) ** 0.3
+    envelope = envelope**0.7 * envelope.mean(1, keepdims=True) ** 0.3 * _EASE
     envelope = np.minimum(envelope, 2 * cv2.erode(envelope, np.ones((3, 1))))
     loud = _level(host)
     hull: NDArray[np.float32] = envelope * (loud / (loud + np.float32(1e-3) * loud.max() + np.float32(1e-9)))[:, None]
@@ -453,15 +453,16 @@ def _change(host: Spectra, first: int, key: ShardKey, mark: Mark) -> Spectra:
     plan = layout(key.layout, mark.bits)
     every = signs(key, mark.bits)
     code = 1 - 2 * encode(payload(mark, key.secret)).astype(np.float32)
+    turns = (np.arange(len(host)) + first) % _CYCLE
     hull = _hull(host)
     size = np.abs(host)
-    white = 10 ** (_WHITE_DB / 20) * np.sqrt(np.mean(size * size) * len(size[0]) / (_FRAME / 2))
+    white = 10 ** (_WHITE_DB / 20) * np.sqrt(np.mean(size * size))
     noise = _noise(*host.shape) * np.hypot(10 ** (_NOISE_DB / 20) * cv2.blur(size, (9, 3)), white).astype(np.float32)
-    turns = (np.arange(len(host)) + first) % _CYCLE
-    gains = np.ones(len(code), np.float32)
-    change = np.zeros_like(host)
-    for strength in _STRENGTHS_DB:
-        scaled = hull * np.float32(10 ** (strength / 20))
+
+    def fitted(strength_db: float) -> tuple[Spectra, bool]:
+        """The change of one strength, the weak code bits mended, and whether it holds."""
+        scaled = hull * np.float32(10 ** (strength_db / 20))
+        gains = np.ones(len(code), np.float32)
         for _ in range(_ROUNDS):
             change = scaled * _carrier(plan, every * (code * gains)[plan.code_bit])[turns]
             read = plan.soft(_folded(plan, _whitened(host + change), first), every) * code
@@ -471,7 +472,16 @@ def _change(host: Spectra, first: int, key: ShardKey, mark: Mark) -> Spectra:
         change = scaled * _carrier(plan, every * (code * gains)[plan.code_bit])[turns]
         bins = _folded(plan, _whitened(host + change + noise), first)
         read = plan.soft(bins * plan.trust(bins), every) * code
-        held = float(read.sum() / (np.linalg.norm(read) + 1e-12)) / np.sqrt(len(code))
-        if held >= _HELD and plan.fit(bins)[0] >= _HELD_PEAK:
-            break
-    return change
+        share = float(read.sum() / (np.linalg.norm(read) + 1e-12)) / np.sqrt(len(code))
+        return change, share >= _HELD and float(plan.fit(bins)[0]) >= _HELD_PEAK
+
+    low, high = 0, len(_STRENGTHS_DB) - 1
+    change = None
+    while low < high:  # the strongest is what remains where none holds
+        middle = (low + high) // 2
+        found, holds = fitted(_STRENGTHS_DB[middle])
+        if holds:
+            change, high = found, middle
+        else:
+            low = middle + 1
+    return fitted(_STRENGTHS_DB[-1])[0] if change is None else change
