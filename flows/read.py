@@ -104,12 +104,16 @@ class Report:
 def read_all(paths: Sequence[Path], releases: Sequence[Path], as_json: bool) -> int:
     """Print a report on each file, and on those below each folder; give the exit code.
 
-    A file that can't be read is reported, and costs no other its report. FactoryError for a bad key file or release.
+    A file that can't be read is reported, and costs no other its report. FactoryError for a bad key file, a bad release or
+    empty folders.
     """
     index = Index(releases)
     means = means_at_hand(index)
+    files = list(_files(paths))
+    if not files:
+        raise FactoryError(paths[0], "holds no file", "name a file, or a folder of files")
     codes = set()
-    for examined in _in_order(list(_files(paths)), means):
+    for examined in _in_order(files, means):
         told = report(examined, index)
         print(json.dumps(asdict(told)) if as_json else f"{told.file}: " + "\n  ".join(sentences(told)), flush=True)
         codes.add(told.exit_code)

@@ -69,7 +69,12 @@ def serve(port: int, releases: Iterable[Path]) -> None:
         at = listening.getsockname()[1]
         app = page(index, means, Path(folder), worker, at)
         print(f"read: drop files on http://{HOST}:{at}; Ctrl-C ends it", flush=True)
-        uvicorn.Server(uvicorn.Config(app, log_level="warning", ws="none", lifespan="off")).run([listening])
+        # Whoever ends it need not wait for a file that is still being read.
+        settings = uvicorn.Config(app, log_level="warning", ws="none", lifespan="off", timeout_graceful_shutdown=1)
+        try:
+            uvicorn.Server(settings).run([listening])
+        finally:
+            worker.stop()
 
 
 def _interrupt(*_: object) -> None:
@@ -77,7 +82,8 @@ def _interrupt(*_: object) -> None:
 
 
 def _worker() -> ProcessPool:
-    return ProcessPool(max_workers=1, initializer=_confine, context=multiprocessing.get_context("spawn"))
+    # A new process for each file, started before it is needed: one that a file has broken into never sees another file.
+    return ProcessPool(max_workers=1, max_tasks=1, initializer=_confine, context=multiprocessing.get_context("spawn"))
 
 
 def _confine() -> None:

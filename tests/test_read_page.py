@@ -1,0 +1,277 @@
+"""The page of `read --serve`, as a browser shows it and as others would misuse it."""
+
+import http.client
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from websockets.sync.client import ClientConnection, connect
+
+from forgeline.image import write_image
+from watermark.keys import DEMO, master
+from watermark.payload import Mark
+from watermark.strength import Marker
+
+ROOT = Path(__file__).resolve().parents[1]
+CHROMIUM = next((path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None)
+QUIET = (
+    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
+    *("--disable-component-update", "--disable-sync", "--remote-debugging-port=0", "--window-size=1000,1400"),
+)
+
+
+@dataclass(frozen=True)
+class Page:
+    port: int
+    folder: Path
+
+    def post(self, body: bytes, headers: dict[str, str] | None = None) -> tuple[int, dict[str, Any]]:
+        """Send a file as the page would, but for `headers`; an empty one is left out."""
+        own = {"Host": f"127.0.0.1:{self.port}", "Origin": f"http://127.0.0.1:{self.port}", "Content-Length": str(len(body))}
+        link = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        link.putrequest("POST", "/read", skip_host=True)
+        for name, value in (own | (headers or {})).items():
+            if value:
+                link.putheader(name, value)
+        link.endheaders(body)
+        answer = link.getresponse()
+        told = answer.status, json.loads(answer.read())
+        link.close()
+        return told
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("files")
+    rng = np.random.default_rng(5)
+    scene = cv2.resize(rng.uniform(40, 210, (12, 15, 3)), (512, 512), interpolation=cv2.INTER_CUBIC)
+    plain = np.clip(scene + rng.normal(0, 6, (512, 512, 1)), 0, 255).astype(np.uint8)
+    marked = Marker(master(DEMO).shard("control-val-0000"), Mark(0xAB12CD34EF, 64))(plain)
+    write_image(folder / "marked.png", marked)
+    write_image(folder / "plain.png", plain)
+    (folder / "broken.png").write_bytes((folder / "marked.png").read_bytes()[:20000])
+    (folder / "<img src=x onerror=alert(1)>.txt").write_text("no media")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
+    """The page, served from a folder that is no checkout, with its temporary files where they can be seen."""
+    folder = tmp_path_factory.mktemp("served")
+    env = {k: v for k, v in os.environ.items() if not k.startswith("FORGELINE_")}
+    env |= {"PYTHONPATH": str(ROOT), "TMPDIR": str(folder)}
+    command = [sys.executable, "-m", "flows", "read", "--serve", "--port", "0"]
+    with subprocess.Popen(command, cwd=folder, env=env, stdout=subprocess.PIPE, text=True) as server:
+        try:
+            assert server.stdout
+            said = server.stdout.readline()
+            assert "http://127.0.0.1:" in said
+            yield Page(int(said.split("http://127.0.0.1:")[1].split(";")[0]), folder)
+        finally:
+            server.send_signal(signal.SIGTERM)
+            server.wait(30)
+    assert not list(folder.iterdir())  # it cleans up after itself
+
+
+def test_a_file_is_read_and_not_kept(page: Page, files: Path) -> None:
+    status, told = page.post((files / "marked.png").read_bytes())
+    assert status == 200
+    assert told["report"]["marked"]
+    assert told["report"]["marks"][0]["id"] == "ab12cd34ef"
+    assert told["picture"].startswith("data:image/jpeg;base64,")
+    assert [path.name for path in page.folder.rglob("*") if path.is_file()] == []
+    assert str(page.folder) not in json.dumps(told)
+
+
+@pytest.mark.parametrize(
+    ("headers", "status", "what"),
+    [
+        ({"Host": "evil.example"}, 421, "alone"),
+        ({"Host": "127.0.0.1"}, 421, "alone"),
+        ({"Origin": "https://evil.example"}, 403, "only the page itself"),
+        ({"Origin": "null"}, 403, "only the page itself"),
+        ({"Origin": ""}, 403, "only the page itself"),
+        ({"Content-Length": "", "Transfer-Encoding": "chunked"}, 411, "length"),
+        ({"Content-Length": str(2 << 30)}, 413, "larger than 1024 MiB"),
+    ],
+)
+def test_what_the_page_would_not_send_is_refused(page: Page, headers: dict[str, str], status: int, what: str) -> None:
+    found, told = page.post(b"", headers)
+    assert found == status
+    assert what in told["error"]
+
+
+# In a browser --------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Browser:
+    """One tab of a headless Chromium, by its DevTools protocol."""
+
+    link: ClientConnection
+    events: list[dict[str, Any]] = field(default_factory=list)
+    sent: int = 0
+
+    def do(self, method: str, **parameters: Any) -> dict[str, Any]:
+        self.sent += 1
+        self.link.send(json.dumps({"id": self.sent, "method": method, "params": parameters}))
+        while True:
+            said = json.loads(self.link.recv(60))
+            if said.get("id") == self.sent:
+                assert "error" not in said, said
+                result: dict[str, Any] = said["result"]
+                return result
+            self.events.append(said)
+
+    def ask(self, expression: str) -> Any:
+        """The value of an expression; of a promise, what it comes to."""
+        done = self.do("Runtime.evaluate", expression=expression, awaitPromise=True, returnByValue=True)
+        assert "exceptionDetails" not in done, done
+        return done["result"].get("value")
+
+    def open(self, url: str) -> None:
+        self.do("Page.navigate", url=url)
+        self.ask("new Promise(done => document.readyState === 'complete' ? done() : addEventListener('load', done))")
+
+    def key(self, key: str, code: int, text: str = "") -> None:
+        for kind in ("keyDown", "keyUp"):
+            self.do("Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=code, text=text)
+
+    def result(self) -> dict[str, Any]:
+        """The newest result, once it is there."""
+        settled = "document.querySelector('article') && !document.querySelector('[aria-busy]')"
+        watch = f"""new Promise(done => {{
+            const look = () => {{ if ({settled}) {{ watcher.disconnect(); done(); }} }};
+            const watcher = new MutationObserver(look);
+            watcher.observe(document.body, {{subtree: true, childList: true, attributes: true}});
+            look();
+        }})"""
+        self.ask(watch)
+        told: dict[str, Any] = self.ask(
+            """(sheet => ({
+                kind: sheet.className, name: sheet.querySelector("h2").textContent,
+                verdict: sheet.querySelector(".verdict").textContent,
+                facts: [...sheet.querySelectorAll("li")].map(line => line.textContent),
+                json: JSON.parse(sheet.querySelector("pre")?.textContent ?? "null"),
+                polygons: sheet.querySelectorAll("polygon").length,
+                picture: sheet.querySelector("img")?.naturalWidth ?? 0,
+            }))(document.querySelector("article"))"""
+        )
+        return told
+
+
+@pytest.fixture(scope="module")
+def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a headless browser."""
+    if CHROMIUM is None:
+        pytest.skip("no Chromium is installed")
+    profile = tmp_path_factory.mktemp("profile")
+    command = [CHROMIUM, *QUIET, f"--user-data-dir={profile}", "about:blank"]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stderr
+            line = next(line for line in process.stderr if "DevTools listening on" in line)
+            yield line.split("ws://")[1].split("/")[0]
+        finally:
+            process.kill()
+
+
+@pytest.fixture
+def browser(chromium: str, page: Page) -> Iterator[Browser]:
+    """A new tab that shows the page."""
+    host, port = chromium.split(":")
+    asked = http.client.HTTPConnection(host, int(port), timeout=30)
+    asked.request("PUT", "/json/new?about:blank")
+    tab = json.loads(asked.getresponse().read())
+    asked.close()
+    with connect(tab["webSocketDebuggerUrl"], max_size=None) as link:
+        shown = Browser(link)
+        for part in ("Page", "Runtime", "Log", "Network", "DOM"):
+            shown.do(f"{part}.enable")
+        shown.open(f"http://127.0.0.1:{page.port}/")
+        yield shown
+        asks = {event["params"]["request"]["url"] for event in shown.events if event["method"] == "Network.requestWillBeSent"}
+        own = (f"http://127.0.0.1:{page.port}/", "data:")
+        assert all(url.startswith(own) for url in asks), asks
+        complaints = [event for event in shown.events if event["method"] in ("Log.entryAdded", "Runtime.exceptionThrown")]
+        assert not [c for c in complaints if c["params"].get("entry", {}).get("source") != "network"], complaints
+
+
+def choose(browser: Browser, *files: Path) -> None:
+    root = browser.do("DOM.getDocument")["root"]["nodeId"]
+    node = browser.do("DOM.querySelector", nodeId=root, selector="#files")["nodeId"]
+    browser.do("DOM.setFileInputFiles", nodeId=node, files=[str(path) for path in files])
+
+
+def test_a_dropped_file_shows_where_it_is_marked(browser: Browser, files: Path) -> None:
+    data = {"items": [], "files": [str(files / "marked.png")], "dragOperationsMask": 1}
+    for kind in ("dragEnter", "dragOver", "drop"):
+        browser.do("Input.dispatchDragEvent", type=kind, x=500, y=700, data=data)
+    told = browser.result()
+    assert (told["kind"], told["name"], told["verdict"]) == ("marked", "marked.png", "Marked")
+    assert any("ab12cd34ef of shard demo/control-val-0000" in fact for fact in told["facts"])
+    assert told["json"]["file"] == "marked.png"
+    assert told["picture"] == 512
+    assert told["polygons"] >= 4
+    # The overlay lies on the picture, wherever the picture lies on the page.
+    sides = browser.ask(
+        """["img", "svg"].map(name => document.querySelector(`figure ${name}`).getBoundingClientRect())
+           .map(box => [box.left, box.top, box.width, box.height].map(Math.round).join())"""
+    )
+    assert sides[0] == sides[1]
+
+
+def test_files_without_a_mark_and_broken_ones_are_told(browser: Browser, files: Path) -> None:
+    choose(browser, files / "plain.png")
+    told = browser.result()
+    assert (told["kind"], told["polygons"], told["json"]["marked"]) == ("unmarked", 0, False)
+    assert told["verdict"].startswith("Not marked")
+    choose(browser, files / "broken.png")
+    told = browser.result()
+    assert told["kind"] == "error"
+    assert "broken" in told["verdict"]
+    # A name is text, whatever is in it.
+    choose(browser, files / "<img src=x onerror=alert(1)>.txt")
+    told = browser.result()
+    assert (told["kind"], told["name"]) == ("error", "<img src=x onerror=alert(1)>.txt")
+    assert browser.ask("document.querySelectorAll('article').length") == 3
+
+
+def test_the_keyboard_is_enough(browser: Browser, files: Path) -> None:
+    browser.key("Tab", 9)
+    assert browser.ask("document.activeElement.id") == "files"
+    choose(browser, files / "marked.png")
+    browser.result()
+    browser.key("Tab", 9)
+    assert browser.ask("document.activeElement.type") == "checkbox"
+    browser.key(" ", 32, " ")
+    assert browser.ask("getComputedStyle(document.querySelector('svg')).visibility") == "hidden"
+    browser.key("Tab", 9)
+    browser.key("Enter", 13, "\r")
+    assert browser.ask("document.querySelector('details').open")
+
+
+def test_another_page_can_neither_send_files_nor_frame_it(browser: Browser, page: Page) -> None:
+    browser.open("about:blank")
+    assert (
+        browser.ask(f"fetch('http://127.0.0.1:{page.port}/read', {{method: 'POST', body: 'x'}}).then(r => r.status, e => 0)")
+        == 0
+    )
+    framed = f"""new Promise(done => {{
+        const frame = document.createElement("iframe");
+        frame.onload = () => {{ try {{ done(frame.contentDocument !== null); }} catch {{ done(false); }} }};
+        frame.src = "http://127.0.0.1:{page.port}/";
+        document.body.append(frame);
+    }})"""
+    assert browser.ask(framed) is False
+    browser.events.clear()
