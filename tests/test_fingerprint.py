@@ -1,6 +1,5 @@
 """The fingerprint: the same for what a file goes through, another for other content."""
 
-from dataclasses import replace
 from itertools import combinations, islice
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from hypothesis import strategies as st
 from scipy.fft import dctn
 
 from benchmarks.attacks import PICTURE_ATTACKS, VIDEO_ATTACKS, decoded, encoded
+from benchmarks.fingerprint import collected, cut
 from forgeline.clip import Clip, Picture
 from forgeline.image import open_image
 from forgeline.video import open_video
@@ -110,22 +110,6 @@ def test_a_cut_of_the_video_is_the_same_content_and_one_with_other_pictures_is_n
     sealed = fingerprint(a, b, c)
     assert same_content(sealed, fingerprint(b, c))
     assert not same_content(sealed, fingerprint(a, texture(4), texture(5)))
-
-
-def cut(picture: Picture, place: Place, left: float, top: float, share: float) -> tuple[Picture, Place]:
-    """The part of the picture that starts there, `share` of it each way, mirrored, scaled and turned by `place`."""
-    height, width = picture.shape[:2]
-    middle = np.array([left + share * width / 2, top + share * height / 2])
-    size = round(share * width * place.scale_x), round(share * height * place.scale_y)
-    turn = place.matrix()
-    part = cv2.warpAffine(picture, np.column_stack([turn, np.array(size) / 2 - turn @ middle]), size)
-    return part, replace(place, right=-left % 128, down=-top % 128)
-
-
-def collected(picture: Picture) -> Fingerprint:
-    one = Fingerprint(1)
-    one.add(picture)
-    return one
 
 
 @pytest.mark.parametrize(
