@@ -7,16 +7,19 @@ from typing import TYPE_CHECKING
 
 from flows import workspace
 from flows.items import Finished, Item, bring_up_to_date, dropped
-from flows.params import Ingest, Params
+from flows.params import Ingest, Params, shard_names
 from forgeline.code import code_digest, library_versions
 from forgeline.errors import FactoryError, MediaError, SourceError
-from forgeline.files import sha256_of
+from forgeline.files import prune, sha256_of
 from forgeline.inventory import load
 from forgeline.lock import holding
+from forgeline.manifest import write_manifest
 from forgeline.recipe import digest
 from forgeline.sample import Sample
 from forgeline.weights import weights_sha256
 from sources.corpus import Corpus, Names, Source
+from watermark.keys import ShardKey, masters
+from watermark.read import Found, read
 
 if TYPE_CHECKING:
     from forgeline.faces import FaceFinder
@@ -28,8 +31,13 @@ class _Job(Item):
     min_seen: float
 
 
+@dataclass(frozen=True)
+class _MarkJob(Item):
+    batches: int
+
+
 def ingest(name: str, params: Params) -> list[Sample]:
-    """Bring `data/real/<name>` up to date: a manifest, and the tracks of every face in every clip.
+    """Bring `data/real/<name>` up to date: a manifest, the tracks of every face in every clip, and marks that it carries.
 
     A clip that can't be used is a row with a reason; more of them than `ingest.max_dropped` fail the stage.
     """
@@ -46,10 +54,35 @@ def ingest(name: str, params: Params) -> list[Sample]:
             "weights": [weights_sha256("face_detector"), weights_sha256("face_mesh")],
             "min_seen": params.ingest.min_seen,
         }
-        jobs = [_Job(s.sample_id, digest([s.recipe, repr(s), made_by]), s, folder, params.ingest.min_seen) for s in corpus]
-        samples = bring_up_to_date(folder, jobs, _look, f"ingest {name}")
+        tracks = folder / "tracks"
+        jobs = [_Job(s.sample_id, digest([s.recipe, repr(s), made_by]), s, tracks, params.ingest.min_seen) for s in corpus]
+        samples = _with_marks(folder / "marks", bring_up_to_date(tracks, jobs, _look, f"ingest {name}"), params)
+        write_manifest(folder / workspace.MANIFEST, samples)
+        prune(folder, {folder / workspace.MANIFEST, *(p for part in ("tracks", "marks") for p in (folder / part).rglob("*"))})
     _limit(f"ingest {name}", samples, params.ingest)
     return samples
+
+
+def _with_marks(folder: Path, samples: list[Sample], params: Params) -> list[Sample]:
+    """The samples with the marks of ours that they carry already, so that none is marked over in silence.
+
+    They have items of their own, because tracking faces, which takes much longer, does not hang on how marks are read.
+    """
+    read_by = [code_digest("watermark.read"), library_versions(), [key.id for key in masters()]]
+    jobs = [_MarkJob(s.sample_id, digest([s.sha256, read_by]), s, params.plan.batches) for s in samples if s.reason is None]
+    looked = {s.sample_id: s for s in bring_up_to_date(folder, jobs, _read_marks, "ingest: marks")}
+    found = sum(bool(s.ingredients) for s in looked.values())
+    if found:
+        print(f"ingest: {found} clips carry a mark of ours already; what is made from them names it", flush=True)
+    return [looked.get(s.sample_id, s) for s in samples]
+
+
+def _read_marks(job: _MarkJob) -> Finished:
+    try:
+        found = read(Path(job.sample.media), _keys(job.batches)).found
+    except MediaError as error:
+        return Finished(replace(job.sample, reason=_brief(error)), ())
+    return Finished(replace(job.sample, ingredients=tuple(sorted({_named(each) for each in found}))), ())
 
 
 def _look(job: _Job) -> Finished:
@@ -96,9 +129,19 @@ def _track(job: _Job, path: Path) -> Finished:
     if face_share(tracks[0]) < job.min_seen:
         share = f"{face_share(tracks[0]):.0%} of its frames"
         raise MediaError(path, f"shows its main face in only {share}", "leave it out, or lower ingest.min_seen")
-    file = job.folder / "tracks" / f"{sample.sample_id}.npz"
+    file = job.folder / f"{sample.sample_id}.npz"
     save_tracks(file, tracks)
     return Finished(replace(sample, track=file.as_posix()), (file,))
+
+
+def _named(found: Found) -> str:
+    return f"{found.key.id}/{found.mark.id:0{10 if found.mark.bits == 64 else 4}x}"
+
+
+@cache
+def _keys(batches: int) -> list[ShardKey]:
+    """Of every master key at hand, the keys that a clip may have been marked with here."""
+    return [key.shard(name) for key in masters() for name in shard_names(batches)]
 
 
 @cache

@@ -130,6 +130,16 @@ class Params(BaseModel):
         return self
 
 
+def shard_name(generator: str, split: Split | None, batch: int) -> str:
+    """The shard of a sample, which its mark's key is named after."""
+    return f"{generator}-{split}-{batch:04d}"
+
+
+def shard_names(batches: int) -> list[str]:
+    """Every shard there can be, of all generators that there are."""
+    return [shard_name(name, split, batch) for name in GENERATORS for split in SPLITS for batch in range(batches)]
+
+
 class _NamedError(ValueError):
     """A fault below a field that a validator looks into by itself."""
 

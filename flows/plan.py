@@ -16,6 +16,7 @@ from typing import Any
 from flows import workspace
 from flows.params import Params
 from flows.params import Plan as PlanSection
+from flows.params import shard_name
 from forgeline.code import code_digest, library_versions
 from forgeline.errors import FactoryError, MediaError, PromiseError, SourceError, TermsError
 from forgeline.files import sha256_of, write_text
@@ -338,7 +339,7 @@ def _draft(name: str, section: Section, cast: tuple[Sample, ...], control: Plann
         apparent_id=people[generator.apparent],
         parents=recipe.parents,
         split=target.split,
-        shard=f"{name}-{target.split}-{batch:04d}",
+        shard=shard_name(name, target.split, batch),
         width=side or target.width,
         height=side or target.height,
         licence=terms.licence,

@@ -131,6 +131,8 @@ def rests_on(stage: str) -> set[str]:
     seen: set[str] = set()
     todo = [stage_module(stage)]
     others = {stage_module(other) for other in STAGES} - {stage_module(stage)} | {"flows.params"}
+    if stage == "train":
+        others |= {"flows.items", *modules("watermark")}
     while todo:
         name = todo.pop()
         if name not in seen and name not in others:
@@ -147,7 +149,7 @@ def carried(stage: str) -> set[str]:
     every = {"generators.plugin", "generators.control"}.union(
         *(closure(name) if name[:6] != "flows." else {name} for name in names)
     )
-    return every | ({"flows.items", *modules("watermark")} if stage == "train" else set())
+    return every
 
 
 def definition(stage: str) -> dict[str, Any]:
