@@ -96,8 +96,8 @@ def search(lumas: Sequence[Luma], layouts: Sequence[Layout]) -> list[Guess]:
         wide = _view(plane, shrunk, _WIDE)
         part = wide if max(plane.shape) <= _SLACK * _WINDOW else _view(plane, shrunk, _WINDOW)
         for plan in layouts:
-            if plan.bits < 64 and min(lumas[0].shape) > SMALL_SIDE * exp(high):
-                continue  # it had more pixels when it was marked than pictures with so few bits have
+            if not fits(plan, lumas[0], exp(high)):
+                continue
             tried += [(peak, plan, place, wide) for peak, place in _tops(part, plan, _places(low, high, part.step))]
             if part is not wide:  # which can be searched whole for what is neither turned nor stretched
                 places = _places(low, high, wide.step, turn=0.0, stretch=0.0)
@@ -105,6 +105,28 @@ def search(lumas: Sequence[Luma], layouts: Sequence[Layout]) -> list[Guess]:
     tried.sort(key=lambda one: -one[0])
     guesses = [_refined(view, plan, place) for _, plan, place, view in tried[:_KEPT]]
     return sorted(guesses, key=lambda guess: -guess.peak)
+
+
+def fits(plan: Layout, luma: Luma, scale: float) -> bool:
+    """Whether a picture may have been so small when it was marked, and was scaled since, that it carries so few bits."""
+    return plan.bits > 32 or min(luma.shape) < SMALL_SIDE * scale
+
+
+def settled(plan: Layout, bins: Bins) -> tuple[float, float, float]:
+    """(peak, down, right): where the tiles lie, to a quarter of a pixel, and how far the template stands out there."""
+    peak, down, right = plan.locate(bins)
+    near = np.arange(-3, 4) / 4
+    moves = np.exp(2j * np.pi / TILE * np.multiply.outer(near, np.stack([plan.ky, plan.kx])[:, plan.sync]))
+    there = moved(plan, bins, down, right)
+    agreed = there[plan.sync] * np.conj(plan.template) * plan.trust(there)[plan.sync]
+    fit = np.einsum("ik,jk,k->ij", moves[:, 0], moves[:, 1], agreed).real
+    at_down, at_right = divmod(int(fit.argmax()), len(near))
+    return peak, (down + near[at_down]) % TILE, (right + near[at_right]) % TILE
+
+
+def moved(plan: Layout, bins: Bins, down: float, right: float) -> Bins:
+    """The bins of a picture whose tiles lie `down` and `right` pixels off, moved to where they belong."""
+    return np.asarray(bins * np.exp(2j * np.pi / TILE * (plan.ky * down + plan.kx * right)), np.complex64)
 
 
 def upright(luma: Luma, place: Place) -> Plane:

@@ -1,61 +1,43 @@
-"""What a file is, offline: find the mark wherever the file was cropped, scaled or mirrored, and read it and the open
-tag.
+"""What a file is, offline: find the marks in its pictures and in its sound, whatever happened to it, and its open tag."""
 
-Speed changes, turns by more than half a degree and unequal scaling of width and height are beyond this search. A mark
-in the sound would be looked for here as well.
-"""
-
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from itertools import islice
-from math import erfc, exp, log, sqrt
+from dataclasses import dataclass, replace
+from math import ceil, erfc, exp, sqrt
 from pathlib import Path
 from typing import Literal
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from forgeline.clip import Clip, MediaType
-from forgeline.image import open_image
-from forgeline.video import open_video
+from forgeline.clip import MediaType
+from forgeline.peek import Glance, Luma, peek
 from watermark.evidence import Evidence, score
+from watermark.find import SCALES, Place, fits, moved, search, settled, upright
 from watermark.keys import ShardKey
 from watermark.metadata import Tag, read_tag
-from watermark.payload import MAC_BITS, Mark, decode, proven
-from watermark.tile import Layout, fold, folded, grey, half_luma, layout
+from watermark.payload import MAC_BITS, Mark, decode, encode, payload, proven
+from watermark.sound import read_sound, sound_matched
+from watermark.tile import TILE, Bins, Layout, Plane, fold, layout, signs
+
+Folded = NDArray[np.complex64]
+"""What all tiles of a picture show together: see `tile.fold`."""
 
 FALSE_READS = 1e-6
-"""How often, at most, a file that we did not mark is read as ours, whatever the number of shards tried."""
+"""How often, at most, a file that we did not mark is read as ours, whatever the number of keys."""
 
-_MOST_PICTURES = 300  # of a video; more would not change what is read
-_SCALES = np.exp(np.arange(log(0.4), log(1.7), 0.006))
-_SEARCHED = 512  # pixels a side of the cut-out in which scales are tried
-_SEARCHED_PICTURES = 3
-_PROMISING = 6
-_VIEWS = 4 + _PROMISING
+_KEY_PICTURES, _PICTURES = 24, 150  # of a video, that are looked at: more would not change what is read
+_SEARCHED_PICTURES = 6  # of those, that places are searched in
+_SOUND_S = 120.0  # of sound that is listened to
+_VIEWS = 32  # ways, at most, in which a file's pictures are read under one key, and one more for sound
+_STANDS_OUT, _STANDS_AT_ZERO = 4.3, 2.5  # the template, somewhere and just where the picture begins, worth a reading
 
 # Score of the likeliest payload in pure noise, by its bits: what is exceeded once in 1000 (of 200 000 trials each), and
 # how fast it grows rarer from there: per unit by a factor of e**score, as for the best of many normal deviates.
 _CHANCE = {64: 8.74, 32: 6.50}
 
-Folded = NDArray[np.complex64]
-
-
-@dataclass(frozen=True)
-class Place:
-    """How a picture came from what was marked: mirrored, then scaled, then turned, then cropped.
-
-    `scale_x` and `scale_y` are the file's pixels for one marked pixel; `turn` is in degrees, clockwise as seen. A corner
-    of the pattern's tiles lies `right` and `down` of the picture's top left corner, in marked pixels, from 0 to 128.
-    """
-
-    mirrored: bool
-    scale_x: float
-    scale_y: float
-    turn: float
-    right: float
-    down: float
+_PATCHES = 400  # at most, of a picture
+_CLEAR = 6.0  # standard deviations, from which a patch's agreement is 1
 
 
 @dataclass(frozen=True)
@@ -113,102 +95,163 @@ class Matched:
 
 
 def read(path: Path, keys: Sequence[ShardKey]) -> Reading:
-    """The marks of any of the `keys`, whatever their master, in an image, video or sound, and the file's tag.
+    """The marks of any of the `keys`, whatever their masters, in an image, video or sound, and the file's tag.
 
     Raises MediaError for a file that can't be decoded.
     """
-    clip = open_image(path) if cv2.haveImageReader(str(path)) else open_video(path)
-    tag = read_tag(path)
-    for secret in dict.fromkeys(key.layout for key in keys):
-        some = [key for key in keys if key.layout == secret]
-        for evidence, bits in _views(clip, [layout(secret, bits) for bits in MAC_BITS]):
-            found = _proven(evidence, bits, some)
-            if found:
-                mark, key, score = found
-                chance = len(keys) * _VIEWS * 2.0 ** -MAC_BITS[bits] * 1e-3 * exp(_CHANCE[bits] * (_CHANCE[bits] - score))
-                marks = (Found("pictures", mark, key, score, chance),)
-                return Reading(clip.media_type, clip.width, clip.height, marks, tag)
-    return Reading(clip.media_type, clip.width, clip.height, (), tag)
+    glance = peek(path)
+    found = [one for one in (_in_pictures(glance, keys), _in_sound(glance, keys)) if one]
+    return Reading(glance.media_type, glance.width, glance.height, tuple(found), read_tag(path))
 
 
 def matched(path: Path, key: ShardKey, mark: Mark) -> Matched:
-    """How far a known payload stands out in a file where it was put, or where the search finds the template."""
-    clip = open_image(path) if cv2.haveImageReader(str(path)) else open_video(path)
-    scores = [evidence.matched(key, mark) for evidence, _ in _views(clip, [layout(key.layout, mark.bits)])]
-    return Matched("pictures", max(scores), min(len(scores) * erfc(max(scores) / sqrt(2)) / 2, 1.0))
+    """How far a known payload stands out in a file: where it was put, or where the search finds the template.
+
+    Raises MediaError for a file that can't be decoded.
+    """
+    glance = peek(path)
+    scores = [look.evidence.matched(key, mark) for look in _looks(glance, [layout(key.layout, mark.bits)])]
+    found = [Matched("pictures", max(scores), _normal_chance(max(scores), len(scores)))] if scores else []
+    sound = glance.sound(_SOUND_S)
+    if sound is not None:
+        heard = sound_matched(sound, key, mark)
+        found.append(Matched("sound", heard, _normal_chance(heard, _VIEWS)))
+    return min(found, key=lambda one: one.chance, default=Matched("pictures", 0.0, 1.0))
 
 
-def _proven(evidence: Evidence, bits: int, keys: list[ShardKey]) -> tuple[Mark, ShardKey, float] | None:
+def _in_sound(glance: Glance, keys: Sequence[ShardKey]) -> Found | None:
+    sound = glance.sound(_SOUND_S) if keys else None
+    heard = read_sound(sound, keys) if sound is not None else None
+    if heard is None:
+        return None
+    chance = _chance(heard.mark.bits, heard.score, heard.tried)
+    return Found("sound", heard.mark, heard.key, heard.score, chance, speed=heard.speed)
+
+
+@dataclass(frozen=True)
+class _Look:
+    """What pictures, or some of them, show at one place."""
+
+    evidence: Evidence
+    layout: Layout
+    place: Place
+    lumas: Sequence[Luma]
+
+
+def _in_pictures(glance: Glance, keys: Sequence[ShardKey]) -> Found | None:
     """The mark that some key proves, where it also stands out enough for the number of keys and views tried."""
-    # A wrong key's proof holds by chance once in 2**MAC_BITS, and its score is that of noise.
-    rare = FALSE_READS * 2.0 ** MAC_BITS[bits] / max(len(keys) * _VIEWS, 1)
-    needed = _CHANCE[bits] + log(1e-3 / rare) / _CHANCE[bits]
-    for start in range(0, len(keys), 512):
-        some = keys[start : start + 512]
-        soft = evidence.soft(some)
-        for key, row, likeliest in zip(some, soft, decode(soft), strict=True):
-            mark, found = proven(likeliest, key.secret), score(row, likeliest)
-            if mark and found >= needed:
-                return mark, key, found
+    secrets = dict.fromkeys(key.layout for key in keys)
+    under = {id(layout(secret, bits)): [key for key in keys if key.layout == secret] for secret in secrets for bits in MAC_BITS}
+    tried = _VIEWS * len(keys)
+    for look in _looks(glance, [layout(secret, bits) for secret in secrets for bits in MAC_BITS]):
+        bits, some = look.layout.bits, under[id(look.layout)]
+        for start in range(0, len(some), 512):
+            batch = some[start : start + 512]
+            soft = look.evidence.soft(batch)
+            for key, row, likeliest in zip(batch, soft, decode(soft), strict=True):
+                mark = proven(likeliest, key.secret)
+                if mark is None:
+                    continue
+                reached = score(row, likeliest)
+                chance = _chance(bits, reached, tried)
+                if chance <= FALSE_READS:
+                    return Found("pictures", mark, key, reached, chance, look.place, _patches(look, key, mark))
     return None
 
 
-def _views(clip: Clip, plans: list[Layout]) -> Iterator[tuple[Evidence, int]]:
-    """The clip as each layout may see it, aligned: first as it is, then mirrored, then at the most promising scales."""
-    as_is = [folded(picture) for picture in islice(clip.pictures(), _MOST_PICTURES)]
-    for flip in (False, True):
-        for plan in plans:
-            yield _aligned(as_is, plan, flip), plan.bits
-    for scale, plan, flip in _promising(clip, plans):
-        at_scale = [fold(_scaled(grey(picture), scale)) for picture in islice(clip.pictures(), _MOST_PICTURES)]
-        yield _aligned(at_scale, plan, flip), plan.bits
+def _chance(bits: int, reached: float, tried: int) -> float:
+    """How likely one of so many readings of noise is proven and scores as high."""
+    # A wrong key's proof holds by chance once in 2**MAC_BITS, and its score is that of noise.
+    rare = 1e-3 * exp(_CHANCE[bits] * (_CHANCE[bits] - reached))
+    return min(tried * min(rare, 1.0) / 2.0 ** MAC_BITS[bits], 1.0)
 
 
-def _aligned(pictures: list[Folded], plan: Layout, flip: bool) -> Evidence:
-    """The evidence of pictures whose tiles all lie in the same, unknown place."""
-    bins = [plan.bins(picture, flip) for picture in pictures]
-    # Pictures in which the template stands out (4.5 is where chance ends) say more about the place than all others.
-    weights = [max(plan.locate(one)[0] - 4.5, 0.1) for one in bins]
-    _, down, right = plan.locate(np.sum([weight * one for weight, one in zip(weights, bins, strict=True)], 0))
-    evidence = Evidence(plan)
-    for one in bins:
-        evidence.add(plan.shifted(one, down, right))
-    return evidence
+def _normal_chance(reached: float, tried: int) -> float:
+    return min(tried * erfc(reached / sqrt(2)) / 2, 1.0)
 
 
-def _promising(clip: Clip, plans: list[Layout]) -> list[tuple[float, Layout, bool]]:
-    """The scales (1: as marked), layouts and mirrorings at which the template stands out most, the best first."""
-    step = max(clip.frames // _SEARCHED_PICTURES, 1)
-    lumas = [grey(picture) for picture in islice(clip.pictures(), 0, _SEARCHED_PICTURES * step, step)]
+def _looks(glance: Glance, layouts: Sequence[Layout]) -> Iterator[_Look]:
+    """The pictures as each layout may see them: as they are, mirrored, and at the likeliest places.
 
-    def peaks(scale: float, side: int) -> list[tuple[float, float, int, bool]]:
-        seen = [fold(_scaled(_cut(luma, round(side * scale)), scale)) for luma in lumas]
-        return [
-            (plan.locate(np.sum([plan.bins(one, flip) for one in seen], 0))[0], scale, index, flip)
-            for index, plan in enumerate(plans)
-            for flip in (False, True)
-        ]
-
-    best = sorted((peak for scale in _SCALES for peak in peaks(float(scale), _SEARCHED)), reverse=True)[:_PROMISING]
-    refined = []
-    for peak in best:
-        # First within a step of the search, then as finely as a large picture asks for.
-        for step_size, side in ((0.001, _SEARCHED), (0.0003, 1 << 16)):
-            near = [peaks(peak[1] * (1 + step_size * move), side) for move in range(-4, 5)]
-            peak = max(other for group in near for other in group if other[2:] == peak[2:])
-        refined.append(peak)
-    return [(scale, plans[index], flip) for _, scale, index, flip in sorted(refined, reverse=True)]
-
-
-def _cut(luma: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
-    height, width = luma.shape
-    top, left = max(height - side, 0) // 2, max(width - side, 0) // 2
-    return luma[top : top + side, left : left + side]
+    A video's mark lives in its key pictures, so these are read first, and the others only where that was not enough.
+    """
+    few = _alike(list(glance.keys(_KEY_PICTURES)))
+    if not few or min(few[0].shape) < SCALES[0] * TILE:
+        return
+    unscaled = [plan for plan in layouts if fits(plan, few[0], 1.0)]
+    for place in (Place(), Place(mirrored=True)):
+        yield from _seen([fold(upright(luma, place)) for luma in few], place, unscaled, few)
+    guesses = search(few[:: ceil(len(few) / _SEARCHED_PICTURES)], layouts)
+    for guess in guesses:
+        yield from _seen([fold(upright(luma, guess.place)) for luma in few], guess.place, [guess.layout], few)
+    if glance.media_type == "video":
+        likely = [(Place(), unscaled), *((guess.place, [guess.layout]) for guess in guesses[:2])]
+        folded: list[list[Folded]] = [[] for _ in likely]
+        for luma in glance.pictures(_PICTURES):
+            for (place, _), all_so_far in zip(likely, folded, strict=True):
+                if luma.shape == few[0].shape:
+                    all_so_far.append(fold(upright(luma, place)))
+        for (place, plans), pictures in zip(likely, folded, strict=True):
+            yield from _seen(pictures, place, plans, few)
 
 
-def _scaled(luma: NDArray[np.uint8], scale: float) -> NDArray[np.float32]:
-    """The half-resolution luma that a picture had before it was scaled by `scale`."""
-    height, width = luma.shape
-    size = (max(round(width / scale), 2), max(round(height / scale), 2))
-    way = cv2.INTER_LINEAR if scale < 1 else cv2.INTER_AREA
-    return half_luma(np.asarray(cv2.resize(luma, size, interpolation=way), np.uint8))
+def _alike(lumas: list[Luma]) -> list[Luma]:
+    """Those of the commonest size: pictures of another lie in another place."""
+    sizes = Counter(luma.shape for luma in lumas)
+    return [luma for luma in lumas if luma.shape == sizes.most_common(1)[0][0]]
+
+
+def _seen(pictures: Sequence[Folded], place: Place, plans: Sequence[Layout], shown: Sequence[Luma]) -> Iterator[_Look]:
+    """Pictures put upright and folded, as layouts may see them: not cropped, and cropped as the template tells."""
+    for plan in plans:
+        bins = [plan.bins(picture) for picture in pictures]
+        # Pictures in which the template stands out (4.5 is where chance ends) say more about the place than all others.
+        weights = [max(plan.locate(one)[0] - 4.5, 0.1) for one in bins]
+        together = np.sum([weight * one for weight, one in zip(weights, bins, strict=True)], 0)
+        peak, down, right = settled(plan, together)
+        uncropped = place == Place() or _at_zero(plan, together) >= _STANDS_AT_ZERO
+        for wanted, begins in ((uncropped, (0.0, 0.0)), (peak >= _STANDS_OUT, (down, right))):
+            if wanted:
+                evidence = Evidence(plan)
+                for one in bins:
+                    evidence.add(moved(plan, one, *begins))
+                yield _Look(evidence, plan, replace(place, down=begins[0], right=begins[1]), shown)
+
+
+def _at_zero(plan: Layout, bins: Bins) -> float:
+    """How far the template stands out where the tiles begin with the picture, in standard deviations."""
+    agreed = bins[plan.sync] * np.conj(plan.template) * plan.amplitude[plan.sync]
+    return float(agreed.real.sum() / (np.linalg.norm(agreed) / sqrt(2) + 1e-12))
+
+
+def _patches(look: _Look, key: ShardKey, mark: Mark) -> tuple[Patch, ...]:
+    """Where the picture shows the mark, tile by tile; each is judged with half a tile around it."""
+    plan, place = look.layout, look.place
+    planes = [upright(luma, place) for luma in look.lumas[:: ceil(len(look.lumas) / _SEARCHED_PICTURES)]]
+    height, width = planes[0].shape
+    side = TILE // 2 * ceil(sqrt(height * width / (TILE // 2) ** 2 / _PATCHES))
+    code = 1 - 2 * encode(payload(mark, key.secret)).astype(np.float32)
+    expected = np.zeros(len(plan.ky), np.complex64)
+    expected[plan.sync] = plan.template
+    expected.view(np.float32)[plan.carriers] = signs(key, plan.bits) * code[plan.code_bit]
+    expected *= plan.amplitude
+    found = []
+    for top in range(0, height - side // 2, side):
+        for left in range(0, width - side // 2, side):
+            above, before = max(top - side // 2, 0), max(left - side // 2, 0)
+            agreed = np.zeros(len(plan.ky), np.complex64)
+            for plane in planes:
+                near = fold(plane[above : top + side * 3 // 2, before : left + side * 3 // 2])
+                agreed += moved(plan, plan.bins(near), place.down - 2 * above, place.right - 2 * before) * np.conj(expected)
+            stands_out = float(agreed.real.sum() / (np.linalg.norm(agreed) / sqrt(2) + 1e-12))
+            corners = _in_file(place, (left, top, min(left + side, width), min(top + side, height)), planes[0], look.lumas[0])
+            found.append(Patch(corners, min(max(stands_out / _CLEAR, 0.0), 1.0)))
+    return tuple(found)
+
+
+def _in_file(place: Place, box: tuple[int, int, int, int], plane: Plane, luma: Luma) -> tuple[tuple[float, float], ...]:
+    """The corners, in the file's pixels, of a box (left, top, right, bottom) in the upright plane."""
+    left, top, right, bottom = box
+    corners = np.array([(left, top), (right, top), (right, bottom), (left, bottom)], float)
+    there = (corners - np.array(plane.shape[::-1]) / 2) @ (2 * place.matrix()).T + np.array(luma.shape[::-1]) / 2
+    return tuple((float(x), float(y)) for x, y in there)
