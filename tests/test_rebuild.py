@@ -20,7 +20,8 @@ import psutil
 import pytest
 import yaml
 
-from flows.rebuild import Place, link, publish, pull, rebuild, refresh
+from flows.command import run
+from flows.rebuild import Place, link, publish, pull, rebuild, refresh, sign
 from flows.serve import ask
 from forgeline.errors import FactoryError, LockedError, SourceError
 from tests.conftest import Checkout, copied, user_env
@@ -298,6 +299,13 @@ def test_what_the_disk_refuses_is_tried_again(server: Server, tmp_path: Path) ->
     assert (tmp_path / "log").read_text().count("b") == 2
 
 
+SALTED = (
+    "of=data/made/made.txt; to=data/signatures; mkdir -p $to;"
+    " cmp -s $of $to/of || (cp $of $to/of; cat /proc/sys/kernel/random/uuid > $to/salt)"
+)
+"""Like the stage `sign`: never twice the same, unless there is nothing new to sign."""
+
+
 @pytest.fixture(scope="module")
 def small_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of `small`, built once."""
@@ -314,6 +322,9 @@ def small_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for name in ("real", "made")
     }
     (project.path / "dvc.yaml").write_text(yaml.safe_dump({"stages": stages}))
+    (project.path / "signing").mkdir()
+    signing = {"sign": {"wdir": "..", "cmd": SALTED, "deps": ["data/made"], "outs": [{"data/signatures": {"persist": True}}]}}
+    (project.path / "signing/dvc.yaml").write_text(yaml.safe_dump({"stages": signing}))
     (project.path / ".gitignore").write_text("/data/\n/.dvc/cache\n/.dvc/tmp\n")
     store = folder / "store"
     (project.path / ".dvc/config").write_text(f"[core]\n    remote = store\n['remote \"store\"']\n    url = {store}\n")
@@ -387,6 +398,36 @@ def test_publish_tags_a_lock_once(small: Checkout, place: Place, tmp_path: Path,
     publish(place)
     assert "no new tag" in capsys.readouterr().out
     assert refs(tmp_path / "origin.git") == first
+
+
+def test_signatures_are_made_once_and_published(
+    small: Checkout, place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sign(place)
+    assert not (place.clone / "data/signatures").exists(), "it signed without a certificate"
+    publish(place)
+    monkeypatch.setenv("FORGELINE_SIGNING_CERT", "a certificate")
+    sign(place)
+    run(["dvc", "push"], place.clone)
+    publish(place)
+    first = refs(tmp_path / "origin.git")
+    assert first.count("refs/tags/v") == 2, "what is signed is another version than what was not"
+    # Another machine gets the signatures, and makes none where nothing changed.
+    other = Place(place.repository, tmp_path / "other", None, None)
+    refresh(other)
+    pull(other)
+    salt = (place.clone / "data/signatures/salt").read_text()
+    assert (other.clone / "data/signatures/salt").read_text() == salt
+    sign(other)
+    publish(other)
+    assert refs(tmp_path / "origin.git") == first
+    small.run("git", "pull", "--quiet", "origin", "main")
+    build(small, "two")
+    refresh(other)
+    pull(other)
+    sign(other)
+    assert (other.clone / "data/signatures/salt").read_text() != salt
+    assert (other.clone / "data/signatures/of").read_text().startswith("text: two")
 
 
 def test_publish_that_came_too_late_leaves_nothing(small: Checkout, place: Place, tmp_path: Path) -> None:

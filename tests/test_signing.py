@@ -360,10 +360,7 @@ def test_dvc_signs_apart_from_the_graph_and_pushes_what_fits(clone: Checkout, si
     assert signed < 0.04 * sum(path.stat().st_size for path in workspace.RELEASE.rglob("*.parquet")), "of a toy release"
     clone.flows("verify", "data/release", **signing)
 
-    params = clone.params()
-    params["release"]["title"] += " again"
-    clone.set_params(params)
-    clone.repro()
+    next(SIGNATURES.rglob("*.png")).unlink()
     said = clone.flows("push", fails=True).stderr
     assert "data/signatures: are not of this release; run `dvc repro --single-item --force signing/dvc.yaml`" in said
 
