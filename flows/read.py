@@ -26,18 +26,17 @@ from forgeline.image import open_image
 from forgeline.sample import SPLITS
 from forgeline.video import open_video
 from generators.table import GENERATORS
-from watermark.fingerprint import Fingerprint, same_content
-from watermark.keys import ShardKey, masters
+from watermark.find import Place
+from watermark.fingerprint import Content, Fingerprint
+from watermark.keys import DEMO, ShardKey, masters
 from watermark.metadata import Tag
-from watermark.read import FALSE_READS, Found, Place, Reading, read
+from watermark.read import FALSE_READS, Found, Reading, read
 
 if TYPE_CHECKING:
     from watermark.credentials import Credentials
 
 NOT_MARKED = 3
 """Exit code where some file carries no mark; 2 where some file could not be read; else 0."""
-
-Content = Literal["same", "different", "unknown"]
 
 
 @dataclass(frozen=True)
@@ -158,12 +157,12 @@ class Means:
 
 @dataclass(frozen=True)
 class Examined:
-    """What a file holds; `error` says why there is no more. `fingerprint` is empty where its pictures carry no mark."""
+    """What a file holds; `error` says why there is no more. A file whose pictures carry a mark has a `fingerprint`."""
 
     path: Path
     reading: Reading | None = None
     credentials: "Credentials | None" = None
-    fingerprint: str = ""
+    fingerprint: Fingerprint | None = None
     sha256: str = ""
     error: str | None = None
 
@@ -173,12 +172,10 @@ def examine(path: Path, means: Means) -> Examined:
     from watermark.credentials import read_credentials
 
     try:
-        if not path.is_file():
-            return Examined(path, error="it is no file" if path.exists() else "it is not there")
         reading = read(path, means.keys)
         credentials = read_credentials(path, means.anchors)
-        seen = any(found.carrier == "pictures" for found in reading.found)
-        fingerprint = _fingerprint(path, reading.media_type) if seen else ""
+        marked = any(found.carrier == "pictures" for found in reading.found)
+        fingerprint = _fingerprint(path, reading.media_type) if marked else None
         with path.open("rb") as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         return Examined(path, reading, credentials, fingerprint, sha256)
@@ -190,19 +187,24 @@ def examine(path: Path, means: Means) -> Examined:
         return Examined(path, error=f"{type(error).__name__}: {error}; report it if the file is whole")
 
 
-def _fingerprint(path: Path, media_type: str) -> str:
-    clip = open_image(path) if media_type == "image" else open_video(path)
-    prints = Fingerprint(clip.frames)
-    for picture in clip.pictures():
-        prints.add(picture)
-    return prints.hex
+def _fingerprint(path: Path, media_type: str) -> Fingerprint | None:
+    """None for what can be looked into and not worked on, such as a video that ends early."""
+    try:
+        clip = open_image(path) if media_type == "image" else open_video(path)
+        prints = Fingerprint(clip.frames)
+        for picture in clip.pictures():
+            prints.add(picture)
+    except MediaError:
+        return None
+    return prints
 
 
 # Rows and keys at hand -----------------------------------------------------------------------------------------------
 
+_SHOWN = ("sample_id", "label", "role", "method", "variant", "split", "target_id", "source_id", "licence", "permitted_use")
 _COLUMNS = (
-    *("sample_id", "label", "role", "method", "variant", "split", "target_id", "source_id", "licence", "permitted_use"),
-    *("mark_id", "mark_key_id", "sha256", "fingerprint"),
+    *_SHOWN,
+    *("mark_id", "mark_key_id", "sha256", "fingerprint", "width", "height"),
 )
 
 
@@ -327,15 +329,14 @@ def _mark_report(found: Found, examined: Examined, index: Index) -> MarkReport:
 
 
 def _row(values: dict[str, Any], found: Found, examined: Examined) -> Row:
-    sealed, sha256 = values.pop("fingerprint", None), values.pop("sha256")
-    del values["mark_id"], values["mark_key_id"]
-    identical = sha256 == examined.sha256
     content: Content = "unknown"
+    identical = values["sha256"] == examined.sha256
     if identical:
         content = "same"
-    elif sealed and examined.fingerprint and found.carrier == "pictures":  # sound has no fingerprint
-        content = "same" if same_content(sealed, examined.fingerprint) else "different"
-    return Row(content=content, identical=identical, **values)
+    elif found.carrier == "pictures" and examined.fingerprint and values.get("fingerprint"):  # sound has none
+        content = examined.fingerprint.shows(values["fingerprint"], (values["width"], values["height"]), found.place)
+    shown = {name: values[name] for name in (*_SHOWN, "index")}
+    return Row(content=content, identical=identical, **shown)
 
 
 def sentences(told: Report) -> list[str]:
@@ -343,12 +344,14 @@ def sentences(told: Report) -> list[str]:
     if told.error:
         return [f"can't be read: {told.error}"]
     about_marks = [line for mark in told.marks for line in _about_mark(mark)]
+    if not told.marks:
+        about_marks = [f"of files without a mark, at most one in {1 / told.false_accept:,.0f} would be called marked"]
     return [_verdict(told), *about_marks, *_about_credentials(told), _about_tag(told.tag)]
 
 
 def _verdict(told: Report) -> str:
     if not told.marks:
-        return f"not marked (of files without a mark, at most one in {1 / told.false_accept:,.0f} would be called marked)"
+        return "not marked"
     if len({(mark.key_id, mark.id) for mark in told.marks}) > 1:
         return "marked, but its pictures and its sound are of different samples"
     if any(mark.content == "different" for mark in told.marks):
@@ -359,6 +362,8 @@ def _verdict(told: Report) -> str:
 def _about_mark(mark: MarkReport) -> Iterator[str]:
     chance = f"probability in an unmarked file {mark.chance:.0e}"
     yield f"mark {mark.id} of shard {mark.key_id} in its {mark.carrier}: score {mark.score:.1f}, {chance}"
+    if mark.key_id.startswith(f"{DEMO}/"):
+        yield "that key is public: anyone can put such a mark on anything"
     if changes := list(_changes(mark)):
         yield f"since it was marked, it was {', '.join(changes)}"
     if not mark.samples:
@@ -372,9 +377,9 @@ def _about_mark(mark: MarkReport) -> Iterator[str]:
     elif row.content == "same":
         yield "it shows what that sample shows"
     elif row.content == "different":
-        yield "it shows something else: it was cut by more than a twentieth, edited, or the mark was copied onto other content"
+        yield "it shows something else than that sample: the mark was probably copied onto it"
     else:
-        yield "whether it holds what that sample holds is not known: the mark could have been copied onto it"
+        yield "whether it holds what that sample holds can't be told: the mark could have been copied onto it"
     for other in others:
         yield f"the mark is also that of {other.sample_id} ({other.variant}, {other.index})"
 

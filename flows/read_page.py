@@ -24,11 +24,9 @@ from fastapi.responses import HTMLResponse, JSONResponse
 from pebble import ProcessExpired, ProcessPool
 
 from flows.read import Examined, Index, Means, examine, means_at_hand, report, sentences
-from forgeline.clip import Picture
 from forgeline.compute import die_with_parent
 from forgeline.errors import FactoryError
-from forgeline.image import open_image
-from forgeline.video import open_video
+from forgeline.peek import peek
 
 HOST = "127.0.0.1"
 MOST_BYTES = 1 << 30
@@ -74,7 +72,7 @@ def serve(port: int, releases: Iterable[Path]) -> None:
         try:
             uvicorn.Server(settings).run([listening])
         finally:
-            worker.stop()
+            worker.stop()  # type: ignore[no-untyped-call]
 
 
 def _interrupt(*_: object) -> None:
@@ -156,17 +154,13 @@ def _read(path: Path, means: Means) -> tuple[Examined, dict[str, Any]]:
     """In the worker: what the file is, and what the page draws: its first picture, and where on it the mark shows."""
     examined = examine(path, means)
     reading = examined.reading
-    if reading is None or reading.media_type == "audio":
+    first = next(peek(path).pictures(1), None) if reading else None
+    if reading is None or first is None:
         return examined, {"picture": None, "patches": []}
-    clip = open_image(path) if reading.media_type == "image" else open_video(path)
+    # In grey, on which the colour of the patches is told well.
+    scale = min(1.0, _SIDE / max(first.shape))
+    size = (max(round(first.shape[1] * scale), 1), max(round(first.shape[0] * scale), 1))
+    jpeg = cv2.imencode(".jpg", cv2.resize(first, size, interpolation=cv2.INTER_AREA))[1].tobytes()
     patches = [asdict(patch) for found in reading.found for patch in found.patches]
-    shown = {"picture": _data_url(next(clip.pictures())), "width": reading.width, "height": reading.height}
-    return examined, shown | {"patches": patches}
-
-
-def _data_url(picture: Picture) -> str:
-    height, width = picture.shape[:2]
-    scale = min(1.0, _SIDE / max(height, width))
-    size = (max(round(width * scale), 1), max(round(height * scale), 1))
-    small = cv2.cvtColor(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2BGR)
-    return f"data:image/jpeg;base64,{base64.b64encode(cv2.imencode('.jpg', small)[1].tobytes()).decode()}"
+    shown = {"picture": f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}", "patches": patches}
+    return examined, shown | {"width": reading.width, "height": reading.height}
