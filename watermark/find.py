@@ -121,7 +121,7 @@ def settled(plan: Layout, bins: Bins) -> tuple[float, float, float]:
     agreed = there[plan.sync] * np.conj(plan.template) * plan.trust(there)[plan.sync]
     fit = np.einsum("ik,jk,k->ij", moves[:, 0], moves[:, 1], agreed).real
     at_down, at_right = divmod(int(fit.argmax()), len(near))
-    return peak, (down + near[at_down]) % TILE, (right + near[at_right]) % TILE
+    return peak, float(down + near[at_down]) % TILE, float(right + near[at_right]) % TILE
 
 
 def moved(plan: Layout, bins: Bins, down: float, right: float) -> Bins:

@@ -209,7 +209,8 @@ def _seen(pictures: Sequence[Folded], place: Place, plans: Sequence[Layout], sho
         weights = [max(plan.locate(one)[0] - 4.5, 0.1) for one in bins]
         together = np.sum([weight * one for weight, one in zip(weights, bins, strict=True)], 0)
         peak, down, right = settled(plan, together)
-        uncropped = place == Place() or _at_zero(plan, together) >= _STANDS_AT_ZERO
+        at_zero = _deviations(together[plan.sync] * np.conj(plan.template) * plan.amplitude[plan.sync])
+        uncropped = place == Place() or at_zero >= _STANDS_AT_ZERO
         for wanted, begins in ((uncropped, (0.0, 0.0)), (peak >= _STANDS_OUT, (down, right))):
             if wanted:
                 evidence = Evidence(plan)
@@ -218,34 +219,33 @@ def _seen(pictures: Sequence[Folded], place: Place, plans: Sequence[Layout], sho
                 yield _Look(evidence, plan, replace(place, down=begins[0], right=begins[1]), shown)
 
 
-def _at_zero(plan: Layout, bins: Bins) -> float:
-    """How far the template stands out where the tiles begin with the picture, in standard deviations."""
-    agreed = bins[plan.sync] * np.conj(plan.template) * plan.amplitude[plan.sync]
+def _deviations(agreed: Bins) -> float:
+    """How far bins, each turned back by what was expected of it, agree: in standard deviations of chance."""
     return float(agreed.real.sum() / (np.linalg.norm(agreed) / sqrt(2) + 1e-12))
 
 
 def _patches(look: _Look, key: ShardKey, mark: Mark) -> tuple[Patch, ...]:
-    """Where the picture shows the mark, tile by tile; each is judged with half a tile around it."""
+    """Where the picture shows the mark, by quarters of a tile; each is judged by a tile and a half around it."""
     plan, place = look.layout, look.place
     planes = [upright(luma, place) for luma in look.lumas[:: ceil(len(look.lumas) / _SEARCHED_PICTURES)]]
     height, width = planes[0].shape
-    side = TILE // 2 * ceil(sqrt(height * width / (TILE // 2) ** 2 / _PATCHES))
+    around = TILE // 4
+    side = around * ceil(sqrt(height * width / around**2 / _PATCHES))
     code = 1 - 2 * encode(payload(mark, key.secret)).astype(np.float32)
     expected = np.zeros(len(plan.ky), np.complex64)
     expected[plan.sync] = plan.template
     expected.view(np.float32)[plan.carriers] = signs(key, plan.bits) * code[plan.code_bit]
     expected *= plan.amplitude
     found = []
-    for top in range(0, height - side // 2, side):
-        for left in range(0, width - side // 2, side):
-            above, before = max(top - side // 2, 0), max(left - side // 2, 0)
+    for top in range(0, height - around // 2, side):
+        for left in range(0, width - around // 2, side):
+            above, before = max(top - around, 0), max(left - around, 0)
             agreed = np.zeros(len(plan.ky), np.complex64)
             for plane in planes:
-                near = fold(plane[above : top + side * 3 // 2, before : left + side * 3 // 2])
-                agreed += moved(plan, plan.bins(near), place.down - 2 * above, place.right - 2 * before) * np.conj(expected)
-            stands_out = float(agreed.real.sum() / (np.linalg.norm(agreed) / sqrt(2) + 1e-12))
+                seen = plan.bins(fold(plane[above : top + side + around, before : left + side + around]))
+                agreed += moved(plan, seen, place.down - 2 * above, place.right - 2 * before) * np.conj(expected)
             corners = _in_file(place, (left, top, min(left + side, width), min(top + side, height)), planes[0], look.lumas[0])
-            found.append(Patch(corners, min(max(stands_out / _CLEAR, 0.0), 1.0)))
+            found.append(Patch(corners, min(max(_deviations(agreed) / _CLEAR, 0.0), 1.0)))
     return tuple(found)
 
 
