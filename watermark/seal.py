@@ -8,9 +8,9 @@ import errno
 import hashlib
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import islice
 from pathlib import Path
@@ -24,7 +24,7 @@ from forgeline.image import open_image, write_image
 from forgeline.section import Section
 from forgeline.video import Encoding, MaskWriter, VideoWriter, open_video, read_masks
 from watermark.fingerprint import Fingerprint
-from watermark.gate import Verdict, examine
+from watermark.gate import ATTACKED, Verdict, examine
 from watermark.keys import DEMO, ShardKey
 from watermark.metadata import PNG_KEYWORD, Tag, append_to_mp4, packet
 from watermark.payload import Mark
@@ -33,6 +33,9 @@ from watermark.strength import Marker
 from watermark.tile import bits_for
 
 _SUFFIX = {"video": ".mp4", "image": ".png"}
+_VARIANT_DB = (None, 44.0, 42.0, 40.0, 38.0, 36.0, 34.0, 32.0)
+"""What is added to a variant by turns until its mark is found: at first nothing."""
+
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
@@ -50,7 +53,8 @@ class Seal(Section):
 class Sealed:
     """A file that has kept its promises: what is in it, as read back from disk.
 
-    `psnr` in dB is what the mark changed before encoding; `fingerprint` is what the pictures show.
+    `psnr` in dB is what marking changed before encoding, None where nothing was added; `fingerprint` is what the pictures
+    show.
     """
 
     path: Path
@@ -64,7 +68,7 @@ class Sealed:
     duration_s: float
     sample_rate: int
     verdict: Verdict
-    psnr: float
+    psnr: float | None
     fingerprint: str
 
 
@@ -75,20 +79,47 @@ def seal(made: Made, path: Path, mark: Mark, key: ShardKey, tag: Tag, settings: 
     pictures end early, or the masks or the clip do not read back; MediaError for clips that can't carry the mark, or do not
     give it back; FactoryError when the disk is full.
     """
+    marker = Marker(key, mark, settings.encoding.gop if made.media_type == "video" else 1)
+    sound = _marked_sound(made, key, mark)
+    marked = replace(made, sound=sound or made.sound)
+    return _sealed(marked, path, marker, settings.encoding, lambda file: examine(file, key, mark, tag, sound is not None), tag)
+
+
+def seal_variant(
+    make: Callable[[], Made], path: Path, mark: Mark, key: ShardKey, tag: Tag, encoding: Encoding, sound_marked: bool
+) -> Sealed:
+    """Encode and tag a degraded copy of a sealed video into `path` (.mp4), with its parent's own mark made to be read there.
+
+    `make` gives the copy again for each attempt. What is left of the mark may do; where it doesn't, the same pattern is
+    added, and made stronger until a reader who expects it finds it in the encoded file. Raises as `seal` does.
+    """
+    lost: MediaError | None = None
+    for strength_db in _VARIANT_DB:
+        marker = Marker(key, mark, encoding.gop, strength_db) if strength_db else None
+        try:
+            return _sealed(
+                make(), path, marker, encoding, lambda file: examine(file, key, mark, tag, sound_marked, ATTACKED), tag
+            )
+        except MediaError as error:
+            lost = error
+    raise MediaError(path, "can't carry its mark however strong it is", "leave the variant out") from lost
+
+
+def _sealed(
+    made: Made, path: Path, marker: Marker | None, encoding: Encoding, gate: Callable[[Path], Verdict], tag: Tag
+) -> Sealed:
     suffix = _SUFFIX.get(made.media_type)
     if suffix is None:
-        raise MediaError(path, "is sound without pictures, which can't be marked yet", "leave it out")
+        raise MediaError(path, "is sound without pictures, which can't be sealed yet", "leave it out")
     if path.suffix != suffix:
         raise PromiseError(path, f"is not named {suffix}", f"report it: {made.media_type}s are sealed as {suffix}")
     bits_for(made.width, made.height)
     draft, mask_draft = path.with_name(f".{path.stem}.part{suffix}"), path.with_name(f".{path.stem}.mask.part{suffix}")
     mask_path = path.with_name(f"{path.stem}.mask{suffix}")
     with _drafts(path, draft, mask_draft):
-        marker = Marker(key, mark, settings.encoding.gop if made.media_type == "video" else 1)
         written = _Written(draft, mask_draft, made.frames)
-        sound = _marked_sound(made, key, mark)
         if made.media_type == "video":
-            _write_video(made, sound or made.sound, written, marker, settings.encoding)
+            _write_video(made, written, marker, encoding)
             append_to_mp4(draft, tag)
         else:
             _write_image(made, written, marker, tag)
@@ -99,7 +130,7 @@ def seal(made: Made, path: Path, mark: Mark, key: ShardKey, tag: Tag, settings: 
             _check_masks(written, path, made.media_type)
         except MediaError as error:
             raise PromiseError(path, f"does not read back: it {error.what}", "report it") from error
-        verdict = examine(draft, key, mark, tag, sound is not None)
+        verdict = gate(draft)
         digest, size = _settled(draft)
         if written.masks:
             _settled(mask_draft)
@@ -149,8 +180,8 @@ class _Written:
         self.squares = 0.0
         self.mask_hash = hashlib.sha256()
 
-    def marked(self, picture: Picture, marker: Marker) -> Picture:
-        marked = marker(picture)
+    def marked(self, picture: Picture, marker: Marker | None) -> Picture:
+        marked = marker(picture) if marker else picture
         self.squares += cv2.norm(picture, marked, cv2.NORM_L2SQR)
         self.fingerprint.add(marked)
         self.pictures += 1
@@ -161,8 +192,8 @@ class _Written:
         self.masks += 1
         return mask
 
-    def psnr(self, values: int) -> float:
-        return 10 * math.log10(255**2 * values * self.pictures / self.squares)
+    def psnr(self, values: int) -> float | None:
+        return 10 * math.log10(255**2 * values * self.pictures / self.squares) if self.squares else None
 
     def check(self, path: Path, made: Made) -> None:
         if self.pictures != made.frames:
@@ -185,10 +216,10 @@ def _marked_sound(made: Made, key: ShardKey, mark: Mark) -> Sound | None:
         return None
 
 
-def _write_video(made: Made, sound: Sound | None, written: _Written, marker: Marker, encoding: Encoding) -> None:
+def _write_video(made: Made, written: _Written, marker: Marker | None, encoding: Encoding) -> None:
     with ExitStack() as files:
         size = (made.width, made.height, made.fps)
-        out = files.enter_context(VideoWriter(written.draft, *size, encoding, sound))
+        out = files.enter_context(VideoWriter(written.draft, *size, encoding, made.sound))
         mask_out: MaskWriter | None = None
         for picture, mask in islice(made.pictures, made.frames + 1):
             out.write(written.marked(picture, marker))
@@ -197,7 +228,7 @@ def _write_video(made: Made, sound: Sound | None, written: _Written, marker: Mar
                 mask_out.write(written.masked(mask))
 
 
-def _write_image(made: Made, written: _Written, marker: Marker, tag: Tag) -> None:
+def _write_image(made: Made, written: _Written, marker: Marker | None, tag: Tag) -> None:
     for picture, mask in islice(made.pictures, 2):
         write_image(written.draft, written.marked(picture, marker), {PNG_KEYWORD: packet(tag)})
         if mask is not None:
