@@ -15,6 +15,8 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from statistics import NormalDist
+from typing import Any
 
 import cv2
 import numpy as np
@@ -26,7 +28,7 @@ from forgeline.clip import Sound
 from forgeline.errors import MediaError
 from watermark.evidence import score
 from watermark.keys import ShardKey
-from watermark.payload import Mark, Soft, code_length, decode, encode, payload, proven
+from watermark.payload import MAC_BITS, Mark, Soft, code_length, decode, encode, payload, proven
 
 Wave = NDArray[np.float32]
 """(samples,) sound at 16 kHz."""
@@ -65,6 +67,7 @@ _ROUNDS = 3
 _NOISE_DB, _WHITE_DB = -8, -28
 _HELD, _HELD_PEAK = 0.88, 8.0  # of a perfect score; standard deviations
 
+_FALSE = 1e-6  # unmarked files that may be read as marked, of all; every hypothesis that may be tried is counted
 _SHORTEST = _RATE  # samples; less is not looked at
 _BEGINNINGS = 3  # candidates that are decoded
 _SURE = 9.0  # standard deviations: the template is there, and no other speed need be tried
@@ -107,7 +110,7 @@ def mark_sound(sound: Sound, key: ShardKey, mark: Mark) -> Sound:
     parts = np.array_split(np.arange(len(host)), max(round(len(host) * _HOP / _RATE / _PART_S), 1))
     change = np.concatenate([_change(host[frames], int(frames[0]), key, mark) for frames in parts])
     added = resample(Sound(_wave_of(change), _RATE), sound.rate).samples
-    samples = np.array(sound.samples, np.float32)
+    samples = np.clip(sound.samples, -1, 1).astype(np.float32)
     length = min(len(samples), len(added))
     samples[:length] += added[:length]
     marked = Sound(np.clip(samples, -1, 1), sound.rate)
@@ -138,18 +141,18 @@ def read_sound(sound: Sound, keys: Sequence[ShardKey]) -> Heard | None:
     MediaError for sound that is not one channel of finite numbers.
     """
     wave = _wave(sound)
-    tried = 0
+    tried, most = 0, len(keys) * len(MAC_BITS) * _BEGINNINGS * (1 + _WINDOWS)
     for secret in dict.fromkeys(key.layout for key in keys):
         group = [key for key in keys if key.layout == secret]
         for view in _views(wave, secret):
-            for bits in (64, 32):
-                soft = view.soft(layout(secret, bits), group, bits)
+            for bits in MAC_BITS:
+                soft = view.soft(group, bits)
                 tried += len(group)
                 for key, values, found in zip(group, soft, decode(soft), strict=True):
                     mark = proven(found, key.secret)
                     if mark is not None:
                         reached = score(values, found)
-                        if reached >= needed(bits, tried):
+                        if reached >= _needed(bits, most):
                             return Heard(mark, key, reached, tried, view.speed, view.offset_s)
     return None
 
@@ -162,14 +165,13 @@ def sound_matched(sound: Sound, key: ShardKey, mark: Mark) -> float:
     best = max(_views(_wave(sound), key.layout), key=lambda view: view.peak, default=None)
     if best is None:
         return 0.0
-    return score(best.soft(layout(key.layout, mark.bits), [key], mark.bits)[0], payload(mark, key.secret))
+    return score(best.soft([key], mark.bits)[0], payload(mark, key.secret))
 
 
 def sound_carries(sound: Sound, key: ShardKey, mark: Mark) -> bool:
     """Whether the payload that is read, without knowing what to expect, is this mark's to the last bit."""
-    plan = layout(key.layout, mark.bits)
     views = _views(_wave(sound), key.layout)
-    return any(proven(decode(view.soft(plan, [key], mark.bits))[0], key.secret) == mark for view in views)
+    return any(proven(decode(view.soft([key], mark.bits))[0], key.secret) == mark for view in views)
 
 
 @dataclass(frozen=True)
@@ -199,16 +201,20 @@ class Layout:
         return evened
 
     def fit(self, bins: Bins) -> NDArray[np.float32]:
-        """(16384,): how well the template fits at each beginning of a period, in standard deviations of chance."""
+        """(16384,): how well the template fits at each beginning of a period, in standard deviations of chance.
+
+        Negative where it fits sound that is upside down.
+        """
         grid = np.zeros(_PERIOD // 2 + 1, np.complex64)
         grid[self.index[self.sync]] = bins[self.sync] * np.conj(self.template)
         found = fft.irfft(grid, _PERIOD)
         fitness: NDArray[np.float32] = (found / (found.std() + 1e-12)).astype(np.float32)
         return fitness
 
-    def moved(self, bins: Bins, late: int) -> Bins:
-        """The bins of sound whose periods begin `late` samples late, moved to where they belong."""
-        turn = np.exp(2j * np.pi / _PERIOD * (self.index * late % _PERIOD))
+    def moved(self, bins: Bins, late: int, sign: float) -> Bins:
+        """The bins of sound whose periods begin `late` samples late, moved to where they belong, and up where `sign` is
+        not positive."""
+        turn = np.copysign(1, sign) * np.exp(2j * np.pi / _PERIOD * (self.index * late % _PERIOD))
         at_home: Bins = bins * turn.astype(np.complex64)
         return at_home
 
@@ -274,180 +280,6 @@ def _shuffled(secret: bytes, purpose: str, count: int) -> NDArray[np.intp]:
     return np.argsort(_words(secret, purpose, count), kind="stable")
 
 
-def needed(bits: int, hypotheses: int) -> float:
-    return 0.0
-
-
-@dataclass(frozen=True)
-class _View:
-    """A way to look at a sound: its bins under one beginning and speed, and how far the template stands out there."""
-
-    bins: Bins
-    peak: float
-    speed: float
-    offset_s: float
-
-    def soft(self, plan: Layout, keys: Sequence[ShardKey], bits: int) -> Soft:
-        """(keys, code bits): the soft code bits under each key."""
-        return plan.soft(self.bins * plan.trust(self.bins), np.stack([signs(key, bits) for key in keys]))
-
-
-def _views(wave: Wave, secret: bytes) -> Iterator[_View]:
-    """The ways to look at a sound in which a mark may be read: at the speed of marking, and then at others."""
-    if len(wave) < _SHORTEST:
-        return
-    plan = layout(secret, 64)
-    white = _whitened(_spectra(wave))
-    seen = _folded(plan, white)
-    fit = plan.fit(seen)
-    for late in np.argsort(-fit, kind="stable")[:_BEGINNINGS].tolist():
-        yield _View(plan.moved(seen, late), float(fit[late]), 1.0, late / _RATE)
-    if fit.max() >= _SURE:
-        return
-    windows = np.array_split(np.arange(len(white)), max(round(len(white) * _HOP / _RATE / _WINDOW_S), 1))
-    windows.sort(key=lambda frames: -float(np.linalg.norm(white[frames])))
-    for frames in windows[:_WINDOWS]:
-        yield from _at_speeds(_wave_of(white[frames]), int(frames[0]) * _HOP, plan)
-
-
-def _at_speeds(white: Wave, start: int, plan: Layout) -> list[_View]:
-    """The likeliest views of a window of whitened sound, which starts with sample `start`, at other speeds.
-
-    A carrier that is played faster keeps its phases, at frequencies higher by as much: one long transform shows it at
-    all speeds. The lower half of the template is enough to find those worth a closer look.
-    """
-    size = 1 << (2 * len(white) - 1).bit_length()
-    middle = len(white) // 2
-    centred = np.zeros(size, np.float32)  # the middle at time 0, so that the phase varies little from bin to bin
-    centred[: len(white) - middle], centred[size - middle :] = white[middle:], white[:middle]
-    spectrum = np.asarray(fft.rfft(centred), np.complex64)
-
-    def seen(speeds: NDArray[np.float64], index: NDArray[np.intp]) -> NDArray[np.complex64]:
-        return spectrum[np.rint(np.multiply.outer(speeds, index) * (size / _PERIOD)).astype(np.intp)]
-
-    step = 1.2 * _PERIOD / (len(white) * _COARSE)  # at which the highest of these frequencies has gone by one cycle
-    speeds = 1 + step * np.arange(-round(_FASTEST / step), round(_FASTEST / step) + 1)
-    low = plan.index[plan.sync][plan.index[plan.sync] < _COARSE]
-    template = np.conj(plan.template[: len(low)])
-    peaks = np.empty(len(speeds))
-    for block in np.array_split(np.arange(len(speeds)), -(-len(speeds) // 64)):
-        bins = seen(speeds[block], low)
-        size_of = np.abs(bins) + np.float32(1e-12)
-        grid = np.zeros((len(block), _COARSE + 1), np.complex64)
-        grid[:, low] = bins * np.minimum(1 / size_of.mean(1, keepdims=True), 2.2 / size_of) * template
-        fit = fft.irfft(grid, 2 * _COARSE)
-        peaks[block] = fit.max(1) / (fit.std(1) + 1e-12)
-    peaks[1:-1][(peaks[1:-1] < peaks[:-2]) | (peaks[1:-1] < peaks[2:])] = 0
-    views = []
-    for near in np.argsort(-peaks, kind="stable")[:_CLOSER_LOOKS]:
-        best: _View | None = None
-        for speed in speeds[near] + step * np.linspace(-0.75, 0.75, 7):
-            bins = plan.even(seen(np.array([speed]), plan.index)[0])
-            fit = plan.fit(bins)
-            late = int(fit.argmax())
-            if best is None or fit[late] > best.peak:
-                offset = (start + middle + late / speed) % (_PERIOD / speed) / _RATE
-                best = _View(plan.moved(bins, late), float(fit[late]), float(speed), offset)
-        if best is not None and best.peak >= _WORTH:
-            views.append(best)
-    return sorted(views, key=lambda view: -view.peak)[:_BEGINNINGS]
-
-
-def _wave(sound: Sound) -> Wave:
-    samples = np.asarray(sound.samples, np.float32)
-    if samples.ndim != 1 or not np.isfinite(samples).all():
-        raise MediaError("sound", "is not one channel of finite numbers", "repair or replace the file")
-    return resample(Sound(samples, sound.rate), _RATE).samples
-
-
-def _spectra(wave: Wave) -> Spectra:
-    """Frame m covers the samples from (m - 1) * 256 to (m + 1) * 256."""
-    count = -(-len(wave) // _HOP) + 1
-    padded = np.zeros((count + 1) * _HOP, np.float32)
-    padded[_HOP : _HOP + len(wave)] = wave
-    frames = np.lib.stride_tricks.sliding_window_view(padded, _FRAME)[::_HOP]
-    return np.ascontiguousarray(fft.rfft(frames * _WINDOW)[:, _BANDS], np.complex64)
-
-
-def _halves(spectra: Spectra) -> NDArray[np.float32]:
-    """(frames, 2, 256): what each frame adds to the 256 samples before its middle, and to those after."""
-    whole = np.zeros((len(spectra), _FRAME // 2 + 1), np.complex64)
-    whole[:, _BANDS] = spectra
-    halves: NDArray[np.float32] = (fft.irfft(whole, _FRAME).astype(np.float32) * _WINDOW).reshape(-1, 2, _HOP)
-    return halves
-
-
-def _wave_of(spectra: Spectra) -> Wave:
-    """The inverse of `_spectra`, within the bands: (frames - 1) * 256 samples."""
-    halves = _halves(spectra)
-    return (halves[:-1, 1] + halves[1:, 0]).ravel()
-
-
-def _level(spectra: Spectra) -> NDArray[np.float32]:
-    """(frames,): root mean square of the sound within the bands; 1 is full scale."""
-    level: NDArray[np.float32] = np.linalg.norm(spectra, axis=1) * np.float32(2 / _FRAME)
-    return level
-
-
-def _whitened(spectra: Spectra) -> Spectra:
-    """The spectra as the reader weighs them: each value by the carrier's likely share in it.
-
-    The carrier follows the host's envelope, so a value far above the envelope is host alone, and counts little.
-    Near-silence counts less, as codecs fill it with noise of their own.
-    """
-    size = np.abs(spectra)
-    level = cv2.blur(size, (7, 3)) + np.float32(1e-3 * np.sqrt(np.mean(size * size)) + 1e-6)
-    loud = _level(spectra)
-    gate = loud / (loud + np.float32(0.01) * loud.max() + np.float32(1e-9))
-    white: Spectra = spectra * (gate[:, None] / (level * (1 + np.float32(4) * (size / level) ** 2)))
-    return white
-
-
-def _folded(plan: Layout, white: Spectra, first: int = 0) -> Bins:
-    """All periods of whitened sound, which starts with frame `first`, added up: the bins that this gives."""
-    before = first % _CYCLE
-    whole = np.zeros((-(-(before + len(white)) // _CYCLE) * _CYCLE, white.shape[1]), np.complex64)
-    whole[before : before + len(white)] = white
-    halves = _halves(whole.reshape(-1, _CYCLE, white.shape[1]).sum(0))
-    period = halves[:, 1] + np.roll(halves[:, 0], -1, 0)
-    return plan.even(np.asarray(fft.rfft(period.ravel())[plan.index], np.complex64))
-
-
-def _carrier(plan: Layout, values: NDArray[np.float32]) -> Spectra:
-    """(64, bands): the spectra of one period of the carrier, of unit variance, with `values` (carriers,) as its data."""
-    grid = np.zeros(_PERIOD // 2 + 1, np.complex64)
-    bins = np.zeros(len(plan.index), np.complex64)
-    bins[plan.sync] = plan.template * _SYNC_GAIN
-    bins.view(np.float32)[plan.carriers] = values
-    grid[plan.index] = bins
-    period = fft.irfft(grid, _PERIOD).astype(np.float32)
-    spectra = _spectra(np.concatenate([period[-_HOP:], period]))[1 : _CYCLE + 1]
-    return spectra / np.sqrt(np.mean(np.abs(spectra) ** 2))
-
-
-def _hull(host: Spectra) -> NDArray[np.float32]:
-    """(frames, bands): how strong the carrier may be, in the host's own unit.
-
-    It follows the host's envelope, but less steeply, as masking spreads in frequency. Where the sound begins or ends it
-    follows the quieter neighbour in time: a carrier that comes before its host is what one hears first.
-    """
-    envelope = cv2.blur(np.abs(host), (9, 1))
-    envelope = envelope**0.7 * envelope.mean(1, keepdims=True) ** 0.3 * _EASE
-    envelope = np.minimum(envelope, 2 * cv2.erode(envelope, np.ones((3, 1))))
-    loud = _level(host)
-    hull: NDArray[np.float32] = envelope * (loud / (loud + np.float32(1e-3) * loud.max() + np.float32(1e-9)))[:, None]
-    return hull
-
-
-@lru_cache(maxsize=4)
-def _noise(frames: int, bands: int) -> Spectra:
-    """(frames, bands) of unit variance, and always the same."""
-    words = _words(b"", "noise", frames * bands)
-    turn = np.exp(2j * np.pi * (words >> np.uint64(32)) / 2.0**32)
-    size = np.sqrt(-np.log(((words & np.uint64(0xFFFFFFFF)) + 1) / 2.0**32))  # Box and Muller 1958
-    return (size * turn).astype(np.complex64).reshape(frames, bands)
-
-
 def _change(host: Spectra, first: int, key: ShardKey, mark: Mark) -> Spectra:
     """What to add to a part of the host that starts with frame `first`: as faint as reads through noise."""
     plan = layout(key.layout, mark.bits)
@@ -485,3 +317,193 @@ def _change(host: Spectra, first: int, key: ShardKey, mark: Mark) -> Spectra:
         else:
             low = middle + 1
     return fitted(_STRENGTHS_DB[-1])[0] if change is None else change
+
+
+def _hull(host: Spectra) -> NDArray[np.float32]:
+    """(frames, bands): how strong the carrier may be, in the host's own unit.
+
+    It follows the host's envelope, but less steeply, as masking spreads in frequency. Where the sound begins or ends it
+    follows the quieter neighbour in time: a carrier that comes before its host is what one hears first.
+    """
+    envelope = cv2.blur(np.abs(host), (9, 1))
+    envelope = envelope**0.7 * envelope.mean(1, keepdims=True) ** 0.3 * _EASE
+    envelope = np.minimum(envelope, 2 * cv2.erode(envelope, np.ones((3, 1))))
+    loud = _level(host)
+    hull: NDArray[np.float32] = envelope * (loud / (loud + np.float32(1e-3) * loud.max() + np.float32(1e-9)))[:, None]
+    return hull
+
+
+def _carrier(plan: Layout, values: NDArray[np.float32]) -> Spectra:
+    """(64, bands): the spectra of one period of the carrier, of unit variance, with `values` (carriers,) as its data."""
+    grid = np.zeros(_PERIOD // 2 + 1, np.complex64)
+    bins = np.zeros(len(plan.index), np.complex64)
+    bins[plan.sync] = plan.template * _SYNC_GAIN
+    bins.view(np.float32)[plan.carriers] = values
+    grid[plan.index] = bins
+    period = fft.irfft(grid, _PERIOD).astype(np.float32)
+    spectra = _spectra(np.concatenate([period[-_HOP:], period]))[1 : _CYCLE + 1]
+    even: Spectra = spectra / np.sqrt(np.mean(np.abs(spectra) ** 2))
+    return even
+
+
+@lru_cache(maxsize=4)
+def _noise(frames: int, bands: int) -> Spectra:
+    """(frames, bands) of unit variance, and always the same."""
+    words = _words(b"", "noise", frames * bands)
+    turn = np.exp(2j * np.pi * (words >> np.uint64(32)) / 2.0**32)
+    size = np.sqrt(-np.log(((words & np.uint64(0xFFFFFFFF)) + 1) / 2.0**32))  # Box and Muller 1958
+    noise: Spectra = (size * turn).astype(np.complex64).reshape(frames, bands)
+    return noise
+
+
+@dataclass(frozen=True)
+class _View:
+    """A way to look at a sound: its bins under one beginning and speed, and how far the template stands out there."""
+
+    bins: Bins
+    peak: float
+    speed: float
+    offset_s: float
+
+    def soft(self, keys: Sequence[ShardKey], bits: int) -> Soft:
+        """(keys, code bits): the soft code bits under each of the keys, which are of one master."""
+        plan = layout(keys[0].layout, bits)
+        return plan.soft(self.bins * plan.trust(self.bins), np.stack([signs(key, bits) for key in keys]))
+
+
+def _views(wave: Wave, secret: bytes) -> Iterator[_View]:
+    """The ways to look at a sound in which a mark may be read: at the speed of marking, and then at others."""
+    if len(wave) < _SHORTEST:
+        return
+    plan = layout(secret, 64)
+    white = _whitened(_spectra(wave))
+    seen = _folded(plan, white)
+    fit = plan.fit(seen)
+    peaks = np.abs(fit)
+    tops = np.where((peaks >= np.roll(peaks, 1)) & (peaks >= np.roll(peaks, -1)), peaks, 0)
+    for late in np.argsort(-tops, kind="stable")[:_BEGINNINGS].tolist():
+        yield _View(plan.moved(seen, late, fit[late]), float(peaks[late]), 1.0, late / _RATE)
+    if peaks.max() >= _SURE:
+        return
+    windows = np.array_split(np.arange(len(white)), max(round(len(white) * _HOP / _RATE / _WINDOW_S), 1))
+    windows.sort(key=lambda frames: -float(np.linalg.norm(white[frames])))
+    for frames in windows[:_WINDOWS]:
+        yield from _at_speeds(_wave_of(white[frames]), int(frames[0]) * _HOP, plan)
+
+
+def _at_speeds(white: Wave, start: int, plan: Layout) -> list[_View]:
+    """The likeliest views of a window of whitened sound, which starts with sample `start`, at other speeds.
+
+    A carrier that is played faster keeps its phases, at frequencies higher by as much: one long transform shows it at
+    all speeds. The lower part of the template is enough to find those worth a closer look.
+    """
+    size = 1 << (2 * len(white) - 1).bit_length()
+    middle = len(white) // 2
+    centred = np.zeros(size, np.float32)  # the middle at time 0, so that the phase varies little from bin to bin
+    centred[: len(white) - middle], centred[size - middle :] = white[middle:], white[:middle]
+    spectrum = np.asarray(fft.rfft(centred), np.complex64)
+
+    def seen(speeds: Any, index: NDArray[np.intp]) -> NDArray[np.complex64]:
+        """The spectrum at `index` cycles a period of a carrier that is played at one speed, or at several (…, bins)."""
+        return np.asarray(spectrum[np.rint(np.multiply.outer(speeds, index) * (size / _PERIOD)).astype(np.intp)])
+
+    step = 1.2 * _PERIOD / (len(white) * _COARSE)  # at which the highest of these frequencies has gone by one cycle
+    speeds = 1 + step * np.arange(-round(_FASTEST / step), round(_FASTEST / step) + 1)
+    low = plan.index[plan.sync][plan.index[plan.sync] < _COARSE]
+    template = np.conj(plan.template[: len(low)])
+    peaks = np.empty(len(speeds))
+    for block in np.array_split(np.arange(len(speeds)), -(-len(speeds) // 64)):
+        bins = seen(speeds[block], low)
+        amplitude = np.abs(bins) + np.float32(1e-12)
+        grid = np.zeros((len(block), _COARSE + 1), np.complex64)
+        grid[:, low] = bins * np.minimum(1 / amplitude.mean(1, keepdims=True), 2.2 / amplitude) * template
+        fits = fft.irfft(grid, 2 * _COARSE)
+        peaks[block] = np.abs(fits).max(1) / (fits.std(1) + 1e-12)
+    peaks[1:-1][(peaks[1:-1] < peaks[:-2]) | (peaks[1:-1] < peaks[2:])] = 0
+    views = []
+    for near in np.argsort(-peaks, kind="stable")[:_CLOSER_LOOKS]:
+        closer = []
+        for speed in (speeds[near] + step * np.linspace(-0.75, 0.75, 7)).tolist():
+            even = plan.even(seen(speed, plan.index))
+            fit = plan.fit(even)
+            late = int(np.abs(fit).argmax())
+            closer.append((float(fit[late]), late, speed, even))
+        peak, late, speed, even = max(closer, key=lambda look: abs(look[0]))
+        if abs(peak) >= _WORTH:
+            offset = (start + middle + late / speed) % (_PERIOD / speed) / _RATE
+            views.append(_View(plan.moved(even, late, peak), abs(peak), speed, offset))
+    return sorted(views, key=lambda view: -view.peak)[:_BEGINNINGS]
+
+
+def _needed(bits: int, hypotheses: int) -> float:
+    """The score at which a proven payload is believed: chance brings one as high up in less than one file of 10**6.
+
+    Under a key that is not the sound's own, each soft code bit is as likely positive as negative, whatever its size. The
+    score of any one payload is then a sum of random signs, whose tail is below 3.18 times the normal one (Pinelis 2012,
+    Electronic Communications in Probability 17); this is summed over all ids, each of which has one proven payload.
+    """
+    payloads = hypotheses << (bits - MAC_BITS[bits])
+    return -NormalDist().inv_cdf(_FALSE / (3.18 * payloads))
+
+
+def _wave(sound: Sound) -> Wave:
+    samples = np.asarray(sound.samples, np.float32)
+    if samples.ndim != 1 or not np.isfinite(samples).all():
+        raise MediaError("sound", "is not one channel of finite numbers", "repair or replace the file")
+    if not len(samples):
+        return samples
+    # A constant offset would show in all bands as soon as it begins or ends.
+    return resample(Sound(np.clip(samples, -1, 1) - samples.mean(), sound.rate), _RATE).samples
+
+
+def _spectra(wave: Wave) -> Spectra:
+    """Frame m covers the samples from (m - 1) * 256 to (m + 1) * 256."""
+    count = -(-len(wave) // _HOP) + 1
+    padded = np.zeros((count + 1) * _HOP, np.float32)
+    padded[_HOP : _HOP + len(wave)] = wave
+    frames = np.lib.stride_tricks.sliding_window_view(padded, _FRAME)[::_HOP]
+    return np.ascontiguousarray(fft.rfft(frames * _WINDOW)[:, _BANDS], np.complex64)
+
+
+def _wave_of(spectra: Spectra) -> Wave:
+    """The inverse of `_spectra`, within the bands: (frames - 1) * 256 samples."""
+    halves = _halves(spectra)
+    return (halves[:-1, 1] + halves[1:, 0]).ravel()
+
+
+def _halves(spectra: Spectra) -> NDArray[np.float32]:
+    """(frames, 2, 256): what each frame adds to the 256 samples before its middle, and to those after."""
+    whole = np.zeros((len(spectra), _FRAME // 2 + 1), np.complex64)
+    whole[:, _BANDS] = spectra
+    halves: NDArray[np.float32] = (fft.irfft(whole, _FRAME).astype(np.float32) * _WINDOW).reshape(-1, 2, _HOP)
+    return halves
+
+
+def _level(spectra: Spectra) -> NDArray[np.float32]:
+    """(frames,): root mean square of the sound within the bands; 1 is full scale."""
+    level: NDArray[np.float32] = np.linalg.norm(spectra, axis=1) * np.float32(2 / _FRAME)
+    return level
+
+
+def _whitened(spectra: Spectra) -> Spectra:
+    """The spectra as the reader weighs them: each value by the carrier's likely share in it.
+
+    The carrier follows the host's envelope, so a value far above the envelope is host alone, and counts little.
+    Near-silence counts less, as codecs fill it with noise of their own.
+    """
+    size = np.abs(spectra)
+    level = cv2.blur(size, (7, 3)) + np.float32(1e-3 * np.sqrt(np.mean(size * size)) + 1e-6)
+    loud = _level(spectra)
+    gate = loud / (loud + np.float32(0.01) * loud.max() + np.float32(1e-9))
+    white: Spectra = spectra * (gate[:, None] / (level * (1 + np.float32(4) * (size / level) ** 2)))
+    return white
+
+
+def _folded(plan: Layout, white: Spectra, first: int = 0) -> Bins:
+    """All periods of whitened sound, which starts with frame `first`, added up: the bins that this gives."""
+    before = first % _CYCLE
+    whole = np.zeros((-(-(before + len(white)) // _CYCLE) * _CYCLE, white.shape[1]), np.complex64)
+    whole[before : before + len(white)] = white
+    halves = _halves(whole.reshape(-1, _CYCLE, white.shape[1]).sum(0))
+    period = halves[:, 1] + np.roll(halves[:, 0], -1, 0)
+    return plan.even(np.asarray(fft.rfft(period.ravel())[plan.index], np.complex64))
