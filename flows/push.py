@@ -4,14 +4,13 @@
 """
 
 import json
-import subprocess
 import sys
 import time
 from datetime import date
 from pathlib import Path
 
 from flows.audit import require_passed
-from flows.command import environment, run
+from flows.command import output, run
 from flows.params import Params
 from flows.release import TERMS
 from forgeline.errors import FactoryError, KeyFileError
@@ -31,11 +30,13 @@ def push(params: Params, remote: str | None, timeout_s: float, today: date) -> N
     """
     require_permitted(params, today)
     # Terms and audit were those of the release; whatever else lies here was not looked at.
-    if _changed("dvc.yaml"):
+    changed = json.loads(output(["dvc", "status", "--json"]))
+    unsigned = {name for name in changed if name.startswith("signing/")}
+    if changed.keys() - unsigned:
         raise FactoryError(
             "data", "is not what dvc.lock says was built", "run `dvc repro` first; `dvc status` says what differs"
         )
-    if Path("signing/dvc.lock").exists() and _changed("signing/dvc.yaml"):
+    if unsigned and Path("signing/dvc.lock").exists():
         todo = "run `dvc repro --single-item --force signing/dvc.yaml`, or remove signing/dvc.lock to send none"
         raise FactoryError("data/signatures", "are not of this release", todo)
     _send(["dvc", "push", *(["--remote", remote] if remote else [])], timeout_s)
@@ -60,11 +61,6 @@ def require_permitted(params: Params, today: date) -> None:
     if key == DEMO and foreign:
         what = f"{', '.join(foreign)} would be marked with the public demo key, which proves nothing"
         raise KeyFileError("seal.key", what, "make a key with `python -m flows key new`, name it there, and run `dvc repro`")
-
-
-def _changed(pipeline: str) -> bool:
-    done = subprocess.run(["dvc", "status", "--quiet", pipeline], env=environment(), stdin=subprocess.DEVNULL, check=False)
-    return done.returncode != 0
 
 
 def _send(command: list[str], timeout_s: float) -> None:
