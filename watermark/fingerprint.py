@@ -111,14 +111,9 @@ class Fingerprint:
 
 def difference(sealed: str, seen: str) -> float:
     """Share of bits in which the whole pictures of two fingerprints differ, as seen or mirrored: about a half where they
-    have nothing to do with each other. Each picture of `seen` counts as the sealed one that it is nearest to."""
+    have nothing to do with each other. Each picture of `seen` counts as the sealed one that it is nearest to. Neither is empty."""
     (known, _), (wholes, _) = _split(sealed), _split(seen)
     return min(_apart(known, wholes), _apart(known, [bits ^ _MIRROR for bits in wholes]))
-
-
-def same_content(sealed: str, seen: str) -> bool:
-    """Whether two fingerprints are of the same content, none of it cut away."""
-    return bool(sealed and seen) and difference(sealed, seen) <= SAME
 
 
 def _split(fingerprint: str) -> tuple[list[int], list[int]]:
