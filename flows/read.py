@@ -329,12 +329,11 @@ def _mark_report(found: Found, examined: Examined, index: Index) -> MarkReport:
 
 
 def _row(values: dict[str, Any], found: Found, examined: Examined) -> Row:
-    content: Content = "unknown"
     identical = values["sha256"] == examined.sha256
-    if identical:
-        content = "same"
-    elif found.carrier == "pictures" and examined.fingerprint and values.get("fingerprint"):  # sound has none
-        content = examined.fingerprint.shows(values["fingerprint"], (values["width"], values["height"]), found.place)
+    content: Content = "same" if identical else "unknown"
+    sealed = values.get("fingerprint")  # sound has none, nor had the rows of older releases
+    if not identical and found.carrier == "pictures" and examined.fingerprint and sealed:
+        content = examined.fingerprint.shows(sealed, (values["width"], values["height"]), found.place)
     shown = {name: values[name] for name in (*_SHOWN, "index")}
     return Row(content=content, identical=identical, **shown)
 
@@ -373,7 +372,7 @@ def _about_mark(mark: MarkReport) -> Iterator[str]:
     people = " from ".join(p for p in (row.target_id, row.source_id) if p) or "nobody"
     yield f"sample {row.sample_id}: {row.label}, {row.role} by {row.method}, {row.split}, {people} ({row.index})"
     if row.identical:
-        yield "it is that sample's file, byte for byte"
+        yield "it is that sample's file, byte for byte (`python -m flows verify` tells who signed it)"
     elif row.content == "same":
         yield "it shows what that sample shows"
     elif row.content == "different":
