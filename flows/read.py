@@ -376,7 +376,7 @@ def _about_mark(mark: MarkReport) -> Iterator[str]:
     elif row.content == "same":
         yield "it shows what that sample shows"
     elif row.content == "different":
-        yield "it shows something else than that sample: the mark was probably copied onto it"
+        yield "it shows something else than that sample: the mark was probably copied onto it, or it was edited heavily"
     else:
         yield "whether it holds what that sample holds can't be told: the mark could have been copied onto it"
     for other in others:
