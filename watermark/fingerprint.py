@@ -110,8 +110,11 @@ class Fingerprint:
 
 
 def difference(sealed: str, seen: str) -> float:
-    """Share of bits in which the whole pictures of two fingerprints differ, as seen or mirrored: about a half where they
-    have nothing to do with each other. Each picture of `seen` counts as the sealed one that it is nearest to. Neither is empty."""
+    """Share of bits in which the whole pictures of two fingerprints differ, as seen or mirrored; neither is empty.
+
+    It is about a half where they have nothing to do with each other. Each picture of `seen` counts as the sealed one that
+    it is nearest to.
+    """
     (known, _), (wholes, _) = _split(sealed), _split(seen)
     return min(_apart(known, wholes), _apart(known, [bits ^ _MIRROR for bits in wholes]))
 
