@@ -9,6 +9,7 @@ from skimage.metrics import structural_similarity
 
 from benchmarks.attacks import PICTURE_ATTACKS
 from benchmarks.watermark.figures import Goal, Rate, lowest, mean_least, table
+from benchmarks.watermark.media import Material
 from benchmarks.watermark.methods import Method, Ours, Rival
 from forgeline.clip import Picture
 
@@ -32,7 +33,19 @@ class Found:
         return {name: Rate.of(found) for name, found in self.read.items()}
 
 
-def tried(method: Method, pictures: Sequence[Picture], repeats: int) -> Found:
+def measure(material: Material, rivals: Sequence[Rival]) -> list[Goal]:
+    """Print the tables of all sets of pictures, and give the goals for pictures."""
+    repeats = 1 if material.quick else 2
+    large = [
+        _compare("Photographs", material.photographs, repeats, rivals),
+        _compare("Demo frames, 1024 px", material.portraits(1024), repeats, []),
+        _compare("Demo frames, 512 px", material.portraits(512), 2 * repeats, rivals),
+    ]
+    small = _compare("Demo frames, 256 px", material.portraits(256), 2 * repeats, rivals)
+    return [*_large_goals(large), *_small_goals(small)]
+
+
+def _tried(method: Method, pictures: Sequence[Picture], repeats: int) -> Found:
     """Each picture marked with `repeats` payloads, each marked picture attacked in every way."""
     found = Found()
     for number in range(len(pictures) * repeats):
@@ -47,11 +60,11 @@ def tried(method: Method, pictures: Sequence[Picture], repeats: int) -> Found:
     return found
 
 
-def compare(title: str, pictures: Sequence[Picture], repeats: int, rivals: Sequence[Rival], few: int) -> Found:
-    """Print both tables of a set of pictures: ours on all, `repeats` payloads each; rivaGan, which is slow, on a `few`."""
-    found: dict[str, Found] = {"ours": tried(Ours(), pictures, repeats)}
+def _compare(title: str, pictures: Sequence[Picture], repeats: int, rivals: Sequence[Rival]) -> Found:
+    """Print both tables of a set of pictures; ours marks each with `repeats` payloads, rivaGan but two, being slow."""
+    found: dict[str, Found] = {"ours": _tried(Ours(), pictures, repeats)}
     for rival in rivals:
-        found[rival.name] = tried(rival, pictures[:few] if rival.name == "rivaGan" else pictures, 1)
+        found[rival.name] = _tried(rival, pictures[:2] if rival.name == "rivaGan" else pictures, 1)
     table(
         f"{title}: what marking changes, mean (least)",
         ("method", "PSNR, dB", "SSIM"),
@@ -68,7 +81,7 @@ def compare(title: str, pictures: Sequence[Picture], repeats: int, rivals: Seque
     return found["ours"]
 
 
-def large_goals(sets: Sequence[Found]) -> list[Goal]:
+def _large_goals(sets: Sequence[Found]) -> list[Goal]:
     """The goals for pictures of at least 512 pixels, over all sets of them."""
     psnr, ssim = ([value for each in sets for value in getattr(each, what)] for what in ("psnr", "ssim"))
     rates = {name: Rate.of(hit for each in sets for hit in each.read[name]) for name in PICTURE_ATTACKS}
@@ -81,7 +94,7 @@ def large_goals(sets: Sequence[Found]) -> list[Goal]:
     ]
 
 
-def small_goals(found: Found) -> list[Goal]:
+def _small_goals(found: Found) -> list[Goal]:
     """The goals for 256 pixels."""
     rates = found.rates()
     return [
