@@ -7,12 +7,12 @@ can hang the page or end it. Only a browser on this machine, showing this page, 
 import asyncio
 import base64
 import multiprocessing
+import resource
 import secrets
 import signal
 import socket
 import tempfile
 from collections.abc import Awaitable, Callable, Iterable
-from concurrent.futures import Future
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ import cv2
 import uvicorn
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import HTMLResponse, JSONResponse
-from pebble import ProcessExpired, ProcessPool
+from pebble import ProcessExpired, concurrent
 
 from flows.read import Examined, Index, Means, examine, means_at_hand, report, sentences
 from forgeline.compute import die_with_parent
@@ -63,41 +63,29 @@ def serve(port: int, releases: Iterable[Path]) -> None:
         what = f"can't be served on ({error.strerror})"
         raise FactoryError(f"{HOST}:{port}", what, "stop what runs there, or give --port") from error
     signal.signal(signal.SIGTERM, _interrupt)  # so that what is below is cleaned up then, too
-    with listening, tempfile.TemporaryDirectory(prefix="forgeline-read-") as folder, _worker() as worker:
+    with listening, tempfile.TemporaryDirectory(prefix="forgeline-read-") as folder:
         at = listening.getsockname()[1]
-        app = page(index, means, Path(folder), worker, at)
+        app = page(index, means, Path(folder), at)
         print(f"read: drop files on http://{HOST}:{at}; Ctrl-C ends it", flush=True)
         # Whoever ends it need not wait for a file that is still being read.
         settings = uvicorn.Config(app, log_level="warning", ws="none", lifespan="off", timeout_graceful_shutdown=1)
-        try:
-            uvicorn.Server(settings).run([listening])
-        finally:
-            worker.stop()  # type: ignore[no-untyped-call]
+        uvicorn.Server(settings).run([listening])
 
 
 def _interrupt(*_: object) -> None:
     raise KeyboardInterrupt
 
 
-def _worker() -> ProcessPool:
-    # A new process for each file, started before it is needed: one that a file has broken into never sees another file.
-    return ProcessPool(max_workers=1, max_tasks=1, initializer=_confine, context=multiprocessing.get_context("spawn"))
-
-
-def _confine() -> None:
-    import resource
-
-    die_with_parent()
-    resource.setrlimit(resource.RLIMIT_AS, (_MOST_MEMORY, _MOST_MEMORY))
-
-
-def page(index: Index, means: Means, folder: Path, worker: ProcessPool, port: int, most_s: float = MOST_S) -> FastAPI:
+def page(index: Index, means: Means, folder: Path, port: int, most_s: float = MOST_S) -> FastAPI:
     """The application: `GET /` is the page, `POST /read` takes a file as its body and answers in JSON.
 
     What it gets is written below `folder` under a name of its own, and removed when it was read.
     """
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)  # FastAPI's own pages load scripts from elsewhere
     hosts = {f"{name}:{port}" for name in (HOST, "localhost")}
+    # A new process for each file: what a file has broken, or broken into, never sees another file.
+    read_apart = concurrent.process(timeout=most_s, mp_context=multiprocessing.get_context("spawn"))(_read)
+    one_at_a_time = asyncio.Semaphore(1)
 
     @app.middleware("http")
     async def guard(request: Request, answer: Callable[[Request], Awaitable[Response]]) -> Response:
@@ -131,9 +119,9 @@ def page(index: Index, means: Means, folder: Path, worker: ProcessPool, port: in
                 file.flush()
             except OSError as error:
                 return _refusal(507, f"the file can't be stored ({error.strerror}); make room, and send it again")
-            job: Future[tuple[Examined, dict[str, Any]]] = worker.schedule(_read, args=[Path(file.name), means], timeout=most_s)
             try:
-                examined, shown = await asyncio.wrap_future(job)
+                async with one_at_a_time:
+                    examined, shown = await asyncio.wrap_future(read_apart(Path(file.name), means))
             except TimeoutError:
                 return _refusal(422, f"the file was not read within {most_s:g} s; try `python -m flows read FILE`")
             except ProcessExpired:
@@ -151,7 +139,9 @@ def _refusal(status: int, what: str) -> JSONResponse:
 
 
 def _read(path: Path, means: Means) -> tuple[Examined, dict[str, Any]]:
-    """In the worker: what the file is, and what the page draws: its first picture, and where on it the mark shows."""
+    """In its own process: what the file is, and what the page draws: its first picture, and where on it the mark shows."""
+    die_with_parent()
+    resource.setrlimit(resource.RLIMIT_AS, (_MOST_MEMORY, _MOST_MEMORY))
     examined = examine(path, means)
     reading = examined.reading
     first = next(peek(path).pictures(1), None) if reading else None

@@ -8,15 +8,21 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
+import psutil
 import pytest
+from fastapi.testclient import TestClient
 from websockets.sync.client import ClientConnection, connect
 
+from flows import read_page
+from flows.read import Index, Means
 from forgeline.image import write_image
 from watermark.keys import DEMO, master
 from watermark.payload import Mark
@@ -109,6 +115,41 @@ def test_what_the_page_would_not_send_is_refused(page: Page, headers: dict[str, 
     found, told = page.post(b"", headers)
     assert found == status
     assert what in told["error"]
+
+
+def test_reading_that_takes_too_long_is_ended(files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "kept").mkdir()
+    app = read_page.page(Index(), Means((), ""), tmp_path / "kept", 4300, most_s=0.05)
+    client = TestClient(app, "http://127.0.0.1:4300")
+    answer = client.post("/read", content=(files / "plain.png").read_bytes(), headers={"Origin": "http://127.0.0.1:4300"})
+    assert answer.status_code == 422
+    assert "not read within 0.05 s" in answer.json()["error"]
+    assert not list((tmp_path / "kept").iterdir())
+    assert not readers(psutil.Process())
+
+
+def readers(parent: psutil.Process) -> list[psutil.Process]:
+    """The processes that read a file for `parent` now."""
+    found = []
+    for child in parent.children():
+        with suppress(psutil.Error):  # it has ended meanwhile
+            if "spawn_main" in " ".join(child.cmdline()):
+                found.append(child)
+    return found
+
+
+def test_a_file_that_ends_its_reader_costs_itself_alone(page: Page, files: Path) -> None:
+    (server,) = (child for child in psutil.Process().children() if "--serve" in child.cmdline())
+    with ThreadPoolExecutor(1) as other:
+        sent = other.submit(page.post, (files / "plain.png").read_bytes())
+        while not (found := readers(server)):
+            assert not sent.done()
+        found[0].kill()
+        status, told = sent.result()
+    assert status == 422
+    assert "ended the process that read it" in told["error"]
+    assert page.post((files / "marked.png").read_bytes())[1]["report"]["marked"]
 
 
 # In a browser --------------------------------------------------------------------------------------------------------
