@@ -83,8 +83,10 @@ def page(index: Index, means: Means, folder: Path, port: int, most_s: float = MO
     """
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)  # FastAPI's own pages load scripts from elsewhere
     hosts = {f"{name}:{port}" for name in (HOST, "localhost")}
-    # A new process for each file: what a file has broken, or broken into, never sees another file.
-    read_apart = concurrent.process(timeout=most_s, mp_context=multiprocessing.get_context("spawn"))(_read)
+    # A new process for each file, forked from one that has seen none: what a file breaks, or breaks into, never sees another.
+    apart = multiprocessing.get_context("forkserver")
+    apart.set_forkserver_preload([__name__])
+    read_apart = concurrent.process(timeout=most_s, context=apart)(_read)  # type: ignore[call-overload]  # typed as mp_context
     one_at_a_time = asyncio.Semaphore(1)
 
     @app.middleware("http")

@@ -130,12 +130,12 @@ def test_reading_that_takes_too_long_is_ended(files: Path, tmp_path: Path, monke
 
 
 def readers(parent: psutil.Process) -> list[psutil.Process]:
-    """The processes that read a file for `parent` now."""
+    """The processes that read a file for `parent` now: those that its fork server has forked."""
     found = []
     for child in parent.children():
         with suppress(psutil.Error):  # it has ended meanwhile
-            if "spawn_main" in " ".join(child.cmdline()):
-                found.append(child)
+            if "forkserver" in " ".join(child.cmdline()):
+                found += child.children()
     return found
 
 
