@@ -166,6 +166,7 @@ VIDEO_ATTACKS: dict[str, VideoAttack] = {
     "H.264 crf 40": VideoAttack("libx264", 40),
     "x265 crf 34": VideoAttack("libx265", 34),
     "VP9 crf 36": VideoAttack("libvpx-vp9", 36),
+    "scale .5, crf 28, and back": VideoAttack("libx264", 28, scale=0.5),
     "scale .5, crf 28": VideoAttack("libx264", 28, scale=0.5, look="blind"),
 }
 

@@ -1,7 +1,7 @@
 """What the mark costs a video, and which encoders it survives: release encode, then the attack, then the read."""
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -77,7 +77,7 @@ def _tried(films: Sequence[Film]) -> Found:
             for name, attack in VIDEO_ATTACKS.items():
                 file = encoded(release, film.fps, attack)
                 if attack.look == "aligned":
-                    _read(found, name, list(decoded(file)), number, expected)
+                    _read(found, name, list(_as_large(decoded(file), width, height)), number, expected)
                 else:
                     path = scratch / "attacked.mkv"
                     path.write_bytes(file)
@@ -113,6 +113,13 @@ def _written(film: Film, pictures: Sequence[Picture], encoding: Encoding, scratc
     return list(open_video(scratch / "file.mp4").pictures())
 
 
+def _as_large(pictures: Iterable[Picture], width: int, height: int) -> Iterator[Picture]:
+    """Pictures scaled to the size that they had when they were marked, as a manifest says it."""
+    for picture in pictures:
+        same = picture.shape[:2] == (height, width)
+        yield picture if same else np.asarray(cv2.resize(picture, (width, height), interpolation=cv2.INTER_CUBIC), np.uint8)
+
+
 def _size(film: Film, pictures: Sequence[Picture], encoding: Encoding, scratch: Path) -> int:
     """Bytes of the pictures' file."""
     height, width = pictures[0].shape[:2]
@@ -133,13 +140,14 @@ def _rivals_tried(films: Sequence[Film], rival: Rival) -> dict[str, Rate]:
     read: dict[str, list[bool]] = {name: [] for name in ("release", *VIDEO_ATTACKS)}
     with tempfile.TemporaryDirectory() as scratch:
         for number, film in enumerate(films):
-            small = min(film.pictures[0].shape[:2]) < 400
+            height, width = film.pictures[0].shape[:2]
+            small = min(height, width) < 400
             marked = [rival.mark(each, number) for each in film.pictures[:_RIVALS_LENGTH]]
             release = _written(film, marked, Encoding(), Path(scratch))
             chosen = np.linspace(0, len(release) - 1, _SHOWN[rival.name]).round().astype(int)
             read["release"].append(rival.reads_most([release[k] for k in chosen], number, small))
             for name, attack in VIDEO_ATTACKS.items():
-                pictures = list(decoded(encoded(release, film.fps, attack)))
+                pictures = list(_as_large(decoded(encoded(release, film.fps, attack)), width, height))
                 read[name].append(rival.reads_most([pictures[k] for k in chosen], number, small))
     return {name: Rate.of(hits) for name, hits in read.items()}
 
