@@ -12,7 +12,7 @@ import secrets
 import signal
 import socket
 import tempfile
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -89,55 +89,59 @@ def page(index: Index, means: Means, folder: Path, port: int, most_s: float = MO
     read_apart = concurrent.process(timeout=most_s, context=apart)(_read)  # type: ignore[call-overload]  # typed as mp_context
     one_at_a_time = asyncio.Semaphore(1)
 
-    @app.middleware("http")
-    async def guard(request: Request, answer: Callable[[Request], Awaitable[Response]]) -> Response:
-        headers = request.headers
-        if headers.get("host") not in hosts:  # a name that somebody else's server resolves to this machine
-            response: Response = _refusal(421, f"this page is at http://{HOST}:{port} alone")
-        elif request.method != "GET" and headers.get("origin") not in {f"http://{host}" for host in hosts}:
-            response = _refusal(403, "only the page itself may send files")
-        else:
-            response = await answer(request)
-        response.headers.update(_HEADERS)
-        return response
+    def foreign(request: Request) -> JSONResponse | None:
+        """What to answer to those who are not a browser at this address, or to another site's page in it."""
+        if request.headers.get("host") not in hosts:  # a name that somebody else's server resolves to this machine
+            return _answer({"error": f"this page is at http://{HOST}:{port} alone"}, 421)
+        if request.method != "GET" and request.headers.get("origin") not in {f"http://{host}" for host in hosts}:
+            return _answer({"error": "only the page itself may send files"}, 403)
+        return None
 
     @app.get("/")
-    async def show() -> HTMLResponse:
+    async def show(request: Request) -> Response:
         nonce = secrets.token_urlsafe(16)
         text = _PAGE.read_text(encoding="utf-8").replace("{nonce}", nonce).replace("{most_bytes}", str(MOST_BYTES))
-        return HTMLResponse(text, headers={"Content-Security-Policy": _POLICY.format(nonce=nonce)})
+        policy = {"Content-Security-Policy": _POLICY.format(nonce=nonce)}
+        return foreign(request) or HTMLResponse(text, headers=_HEADERS | policy)
 
     @app.post("/read")
-    async def read(request: Request) -> JSONResponse:
+    async def read(request: Request) -> Response:
+        return foreign(request) or await take(request)
+
+    async def take(request: Request) -> JSONResponse:
         length = request.headers.get("content-length", "")
         if not length.isdigit():
-            return _refusal(411, "the file's length is missing")
+            return _answer({"error": "the file's length is missing"}, 411)
         if int(length) > MOST_BYTES:  # the server takes no more of it than it declares
-            return _refusal(413, f"the file is larger than {MOST_BYTES >> 20} MiB; read it with `python -m flows read FILE`")
+            return _answer(
+                {"error": f"the file is larger than {MOST_BYTES >> 20} MiB; read it with `python -m flows read FILE`"}, 413
+            )
         with tempfile.NamedTemporaryFile(dir=folder) as file:
             try:
                 async for part in request.stream():
                     file.write(part)
                 file.flush()
             except OSError as error:
-                return _refusal(507, f"the file can't be stored ({error.strerror}); make room, and send it again")
+                return _answer({"error": f"the file can't be stored ({error.strerror}); make room, and send it again"}, 507)
             try:
                 async with one_at_a_time:
                     examined, shown = await asyncio.wrap_future(read_apart(Path(file.name), means))
+            except asyncio.CancelledError:
+                return _answer({"error": "the page was ended"}, 503)
             except TimeoutError:
-                return _refusal(422, f"the file was not read within {most_s:g} s; try `python -m flows read FILE`")
+                return _answer({"error": f"the file was not read within {most_s:g} s; try `python -m flows read FILE`"}, 422)
             except ProcessExpired:
-                return _refusal(
-                    422, "reading the file ended the process that read it; it is broken, or asks for too much memory"
+                return _answer(
+                    {"error": "reading the file ended the process that read it; it is broken, or asks for too much memory"}, 422
                 )
         told = replace(report(examined, index), file="")
-        return JSONResponse({"report": asdict(told), "sentences": sentences(told)} | shown)
+        return _answer({"report": asdict(told), "sentences": sentences(told)} | shown)
 
     return app
 
 
-def _refusal(status: int, what: str) -> JSONResponse:
-    return JSONResponse({"error": what}, status)
+def _answer(content: dict[str, Any], status: int = 200) -> JSONResponse:
+    return JSONResponse(content, status, headers=_HEADERS)
 
 
 def _read(path: Path, means: Means) -> tuple[Examined, dict[str, Any]]:
