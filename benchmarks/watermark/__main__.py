@@ -25,12 +25,18 @@ PARTS = ("pictures", "videos", "sounds", "speed", "unmarked")
 
 def main() -> None:
     """Print the tables of the parts, and at the end each goal beside its figure."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.watermark", description=__doc__)
-    parser.add_argument("parts", nargs="*", choices=[*PARTS, []], metavar="PART", help=", ".join(PARTS))
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.watermark",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("parts", nargs="*", metavar="PART", help=", ".join(PARTS))
     parser.add_argument("--quick", action="store_true", help="a few of each: minutes, and no certainty")
     parser.add_argument("--pictures", type=Path, metavar="FOLDER", help="photographs, such as the Kodak images")
     parser.add_argument("--clips", type=Path, metavar="FOLDER", help="filmed people, such as GRID")
     given = parser.parse_args()
+    for part in set(given.parts) - set(PARTS):
+        parser.error(f"there is no part {part!r}; choose from {', '.join(PARTS)}")
     one_thread()  # before NumPy is imported
     import cv2
 

@@ -37,7 +37,7 @@ class Rate:
         if not self.trials:
             return "–"
         low, high = self.interval()
-        return f"{self.hits}/{self.trials} ({100 * low:.0f}–{100 * high:.0f} %)"
+        return f"{self.hits}/{self.trials} ({100 * low:.3g}–{100 * high:.3g} %)"
 
 
 @dataclass(frozen=True)

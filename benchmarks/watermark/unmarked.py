@@ -41,7 +41,7 @@ def measure(material: Material) -> list[Goal]:
     rows.append(("pictures: blind reads, a key and a file each", Rate(seen, len(pictures) * keys)))
     heard = sum(read_sound(sound, every) is not None for sound in sounds)
     rows.append(("sounds: blind reads, a key and a file each", Rate(heard, len(sounds) * keys)))
-    table("Never marked, and read as marked", ("read", "accepted"), rows)
+    table("Never marked, and read as marked", ("what", "how many"), rows)
     trials = (len(pictures) + len(sounds)) * keys
     text = f"{seen + heard} of {trials} reads"
     return [Goal("false accepts", "0 of ≥ 100 000 reads", text, seen + heard == 0 and trials >= 100_000)]
