@@ -100,11 +100,16 @@ def test_there_is_no_tree_of_nothing() -> None:
 
 
 @pytest.fixture
-def release(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def authority() -> Authority:
+    return Authority()
+
+
+@pytest.fixture
+def release(authority: Authority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folder of a release of three small shards in a workspace of its own, whose owner has a certificate."""
     monkeypatch.chdir(tmp_path)
     shutil.copy2(ROOT / "params.tiny.yaml", "params.yaml")
-    configure(monkeypatch, Authority().env(tmp_path / "pki"))
+    configure(monkeypatch, authority.env(tmp_path / "pki"))
     for number, (name, count) in enumerate({"train/video/a-000": 7, "val/video/a-000": 3, "val/image/b-000": 1}.items()):
         shard(workspace.RELEASE / f"{name}.parquet", count, number)
     (workspace.RELEASE / "terms.json").write_text(json.dumps({"permitted_use": ["research"], "expires": None}))
@@ -183,7 +188,9 @@ def test_a_sample_proves_itself_with_five_kilobytes(release: Path, tmp_path: Pat
         list(verify(path, tmp_path / "alone"))
 
 
-def test_what_did_not_change_keeps_its_signature(release: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_what_did_not_change_keeps_its_signature(
+    authority: Authority, release: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     params = load_params()
     sign(params)
     before = files(SIGNATURES)
@@ -197,16 +204,19 @@ def test_what_did_not_change_keeps_its_signature(release: Path, monkeypatch: pyt
         f"val/{name}{kind}" for name in ("video/a-000", "image/b-000") for kind in (".png", ".jsonl")
     }
     assert len(after) == 4
-    configure(monkeypatch, Authority().env(tmp_path / "renewed"))
+    configure(monkeypatch, authority.env(tmp_path / "renewed"))
     assert sign(params) == (2, 2)
+    assert sign(params) == (2, 0)
 
 
-@pytest.mark.parametrize("lost", ["png", "jsonl"])
-def test_a_signature_that_is_not_whole_is_made_again(release: Path, lost: str) -> None:
+@pytest.mark.parametrize(("kind", "at"), [("png", -20), ("jsonl", 100)])  # of the pixel, and of a proof
+def test_a_signature_that_is_not_whole_is_made_again(release: Path, kind: str, at: int) -> None:
     params = load_params()
     sign(params)
-    path = SIGNATURES / f"train/video/a-000.{lost}"
-    path.write_bytes(path.read_bytes().replace(b"0", b"1"))
+    path = SIGNATURES / f"train/video/a-000.{kind}"
+    data = bytearray(path.read_bytes())
+    data[at] ^= 1
+    path.write_bytes(data)
     assert sign(params) == (3, 1)
     assert says(release)
 
@@ -302,6 +312,17 @@ def test_what_was_changed_is_told(release: Path, case: str) -> None:
     assert re.search(message, "\n".join(told))
 
 
+def test_a_shard_can_not_pass_for_one_of_another_split(release: Path) -> None:
+    sign(load_params())
+    for folder, kinds in ((release, (".parquet",)), (SIGNATURES, (".png", ".jsonl"))):
+        (folder / "test/video").mkdir(parents=True)
+        for kind in kinds:
+            shutil.copy2(folder / f"train/video/a-000{kind}", folder / f"test/video/a-000{kind}")
+    with pytest.raises(FactoryError, match=r"release/test: is not as it was signed"):
+        list(verify(release / "test", SIGNATURES))
+    assert says(release / "train")
+
+
 @pytest.mark.parametrize(
     ("label", "data"), [(SHARD, {}), (SHARD, {"shard": ["x"], "samples": "many", "root": 1}), ("org.other", {})]
 )
@@ -387,6 +408,10 @@ def test_an_export_is_signed_file_by_file(clone: Checkout, signing: dict[str, st
         assert row["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest() != row["released_sha256"]
         (told,) = verify(path, tmp_path / "nothing")
         assert f"sample {row['sample_id']}, as Test Lab, Test Signer signed in it" in told
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("FORGELINE_TRUST_ANCHORS")
+        with pytest.raises(FactoryError, match=r"its own credentials are untrusted \(signingCredential\.untrusted\)"):
+            list(verify(folder / rows[0]["file"], tmp_path / "nothing"))
 
 
 def test_an_export_without_a_certificate_says_so(clone: Checkout, tmp_path: Path) -> None:
