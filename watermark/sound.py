@@ -152,7 +152,7 @@ def read_sound(sound: Sound, keys: Sequence[ShardKey]) -> Heard | None:
                     mark = proven(found, key.secret)
                     if mark is not None:
                         reached = score(values, found)
-                        if reached >= _needed(bits, most):
+                        if reached >= needed(bits, most):
                             return Heard(mark, key, reached, tried, view.speed, view.offset_s)
     return None
 
@@ -217,19 +217,6 @@ class Layout:
         turn = np.copysign(1, sign) * np.exp(2j * np.pi / _PERIOD * (self.index * late % _PERIOD))
         at_home: Bins = bins * turn.astype(np.complex64)
         return at_home
-
-    def trust(self, bins: Bins) -> NDArray[np.float32]:
-        """(bins,): the weight of each frequency, from how well the template near it has come through."""
-        agreed = (bins[self.sync] * np.conj(self.template)).real
-        mean = max(float(agreed.mean()), 0.02)
-        rings = np.arange(self.ring[-1] + 1)
-        near = np.exp(-0.5 * (rings[:, None] - rings) ** 2)
-        total = near @ np.bincount(self.ring[self.sync], agreed, len(rings))
-        count = near @ np.bincount(self.ring[self.sync], minlength=len(rings))
-        prior = 20  # bins' worth of the overall mean, for rings with few template bins
-        weight = np.maximum((total + prior * mean) / (count + prior), 0.1 * mean)
-        chosen: NDArray[np.float32] = weight[self.ring].astype(np.float32)
-        return chosen
 
     def soft(self, bins: Bins, signs: NDArray[np.float32]) -> Soft:
         """Soft code bits (…, code bits) under shards' `signs` (…, carriers)."""
@@ -303,7 +290,7 @@ def _change(host: Spectra, first: int, key: ShardKey, mark: Mark) -> Spectra:
             gains /= np.sqrt(np.mean(gains * gains))
         change = scaled * _carrier(plan, every * (code * gains)[plan.code_bit])[turns]
         bins = _folded(plan, _whitened(host + change + noise), first)
-        read = plan.soft(bins * plan.trust(bins), every) * code
+        read = plan.soft(bins, every) * code
         share = float(read.sum() / (np.linalg.norm(read) + 1e-12)) / np.sqrt(len(code))
         return change, share >= _HELD and float(plan.fit(bins)[0]) >= _HELD_PEAK
 
@@ -367,8 +354,7 @@ class _View:
 
     def soft(self, keys: Sequence[ShardKey], bits: int) -> Soft:
         """(keys, code bits): the soft code bits under each of the keys, which are of one master."""
-        plan = layout(keys[0].layout, bits)
-        return plan.soft(self.bins * plan.trust(self.bins), np.stack([signs(key, bits) for key in keys]))
+        return layout(keys[0].layout, bits).soft(self.bins, np.stack([signs(key, bits) for key in keys]))
 
 
 def _views(wave: Wave, secret: bytes) -> Iterator[_View]:
@@ -435,7 +421,7 @@ def _at_speeds(white: Wave, start: int, plan: Layout) -> list[_View]:
     return sorted(views, key=lambda view: -view.peak)[:_BEGINNINGS]
 
 
-def _needed(bits: int, hypotheses: int) -> float:
+def needed(bits: int, hypotheses: int) -> float:
     """The score at which a proven payload is believed: chance brings one as high up in less than one file of 10**6.
 
     Under a key that is not the sound's own, each soft code bit is as likely positive as negative, whatever its size. The
