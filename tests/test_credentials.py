@@ -2,6 +2,9 @@
 
 import io
 import os
+import re
+import shutil
+import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -370,6 +373,20 @@ def test_a_certificate_that_is_no_good_is_refused(
         signer()
     secret = (tmp_path / "key.pem").read_text() if (tmp_path / "key.pem").exists() else ""
     assert not any(line in str(raised.value) for line in secret.splitlines() if len(line) > 20)
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed")
+def test_the_certificate_of_the_guide_signs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    guide = (Path(__file__).parents[1] / "docs/provenance.md").read_text()
+    (commands,) = [each for each in re.findall(r"```sh\n(.*?)```", guide, re.DOTALL) if "openssl" in each]
+    subprocess.run(["sh", "-ec", commands], cwd=tmp_path, check=True, capture_output=True)
+    names = {"SIGNING_CERT": "signer.pem", "SIGNING_KEY": "signer.key", "TRUST_ANCHORS": "root.pem"}
+    for variable, name in names.items():
+        monkeypatch.setenv(f"FORGELINE_{variable}", str(tmp_path / name))
+    found = signer()
+    assert found
+    sign_pixel(tmp_path / "a.png", "title", "org.example.any", {}, found)
+    assert read_credentials(tmp_path / "a.png").signer == "Our Lab, Our Lab Forgeline"
 
 
 def test_nobody_signs_where_nothing_is_configured(monkeypatch: pytest.MonkeyPatch) -> None:
