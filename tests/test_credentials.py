@@ -119,6 +119,17 @@ def test_every_kind_of_file_is_signed_and_reads_back(who: Signer, tmp_path: Path
     assert read_credentials(plain).state == "none"
 
 
+@pytest.mark.parametrize("suffix", [".jpg", ".webp", ".mp4", ".flac"])
+def test_an_edited_tag_breaks_the_credentials(who: Signer, tmp_path: Path, suffix: str) -> None:
+    signed = tmp_path / f"signed{suffix}"
+    sign_sample(media(tmp_path, suffix), signed, STATEMENT, who)
+    signed.write_bytes(signed.read_bytes().replace(b"research</rdf:li>", b"business</rdf:li>"))
+    tag = read_tag(signed)
+    assert tag
+    assert tag.permitted_use == ("business", "detection")
+    assert read_credentials(signed).state == "invalid"
+
+
 def test_signing_leaves_pictures_and_sound_as_they_are(who: Signer, tmp_path: Path) -> None:
     for suffix in (".png", ".flac"):
         plain, signed = media(tmp_path, suffix), tmp_path / f"signed{suffix}"
