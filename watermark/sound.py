@@ -425,8 +425,8 @@ def needed(bits: int, hypotheses: int) -> float:
     """The score at which a proven payload is believed: chance brings one as high up in less than one file of 10**6.
 
     Under a key that is not the sound's own, each soft code bit is as likely positive as negative, whatever its size. The
-    score of any one payload is then a sum of random signs, whose tail is below 3.18 times the normal one (Pinelis 2012,
-    Electronic Communications in Probability 17); this is summed over all ids, each of which has one proven payload.
+    score of any one payload is then a weighted sum of random signs, whose tail is below 3.18 times the normal one (Bentkus
+    and Dzindzalieta 2015, Bernoulli 21, theorem 1.1); this is summed over all ids, each of which has one proven payload.
     """
     payloads = hypotheses << (bits - MAC_BITS[bits])
     return -NormalDist().inv_cdf(_FALSE / (3.18 * payloads))
