@@ -8,9 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from watermark.evidence import score
+from watermark.evidence import false_accept, score
 from watermark.payload import MAC_BITS, Mark, code_length, decode, encode, payload, proven
-from watermark.read import _CHANCE
 
 marks = st.sampled_from([64, 32]).flatmap(
     lambda bits: st.builds(Mark, st.integers(0, (1 << (bits - MAC_BITS[bits])) - 1), st.just(bits))
@@ -95,7 +94,17 @@ def test_a_mark_that_does_not_fit_is_refused(mark: tuple[int, int]) -> None:
 
 
 @pytest.mark.parametrize("bits", [64, 32])
-def test_noise_reaches_the_reader_s_threshold_as_rarely_as_it_says(bits: int) -> None:
+def test_noise_scores_no_higher_than_is_said_of_it(bits: int) -> None:
     soft = np.random.default_rng(bits).normal(0, 1, (6_000, code_length(bits))).astype(np.float32)
     scores = [score(row, likeliest) for row, likeliest in zip(soft, decode(soft), strict=True)]
-    assert 1 <= sum(found > _CHANCE[bits] for found in scores) <= 16  # 6 are expected
+    unproven = 2.0 ** MAC_BITS[bits]
+    rare = [false_accept(bits, reached, 1) * unproven for reached in scores]
+    assert 1 <= sum(chance < 1e-3 for chance in rare) <= 16  # 6 are expected
+    assert sum(chance < 3e-4 for chance in rare) <= 6  # 1.8
+    assert false_accept(bits, 0.0, 5) == pytest.approx(5 / unproven)  # the proof alone
+
+
+def test_a_false_accept_is_the_likelier_the_more_was_tried() -> None:
+    assert false_accept(64, 11.0, 3000) == pytest.approx(3000 * false_accept(64, 11.0, 1))
+    assert false_accept(64, 5.0, 10**9) == 1.0
+    assert false_accept(32, 8.6, 32 * 100) < 1e-6 < false_accept(32, 7.0, 32 * 100)

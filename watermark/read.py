@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from math import ceil, erfc, exp, sqrt
+from math import ceil, erfc, sqrt
 from pathlib import Path
 from typing import Literal
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from forgeline.clip import MediaType
 from forgeline.peek import Glance, Luma, peek
-from watermark.evidence import Evidence, score
+from watermark.evidence import Evidence, false_accept, score
 from watermark.find import SCALES, Place, fits, moved, search, settled, upright
 from watermark.keys import ShardKey
 from watermark.metadata import Tag, read_tag
@@ -31,10 +31,6 @@ _SEARCHED_PICTURES = 6  # of those, that places are searched in
 _SOUND_S = 120.0  # of sound that is listened to
 _VIEWS = 32  # ways, at most, in which a file's pictures are read under one key, and one more for sound
 _STANDS_OUT, _STANDS_AT_ZERO = 4.3, 2.5  # the template, somewhere and just where the picture begins, worth a reading
-
-# Score of the likeliest payload in pure noise, by its bits: what is exceeded once in 1000 (of 200 000 trials each), and
-# how fast it grows rarer from there: per unit by a factor of e**score, as for the best of many normal deviates.
-_CHANCE = {64: 8.74, 32: 6.50}
 
 _PATCHES = 400  # at most, of a picture
 _CLEAR = 6.0  # standard deviations, from which a patch's agreement is 1
@@ -124,7 +120,7 @@ def _in_sound(glance: Glance, keys: Sequence[ShardKey]) -> Found | None:
     heard = read_sound(sound, keys) if sound is not None else None
     if heard is None:
         return None
-    chance = _chance(heard.mark.bits, heard.score, heard.tried)
+    chance = false_accept(heard.mark.bits, heard.score, heard.tried)
     return Found("sound", heard.mark, heard.key, heard.score, chance, speed=heard.speed)
 
 
@@ -153,17 +149,10 @@ def _in_pictures(glance: Glance, keys: Sequence[ShardKey]) -> Found | None:
                 if mark is None:
                     continue
                 reached = score(row, likeliest)
-                chance = _chance(bits, reached, tried)
+                chance = false_accept(bits, reached, tried)
                 if chance <= FALSE_READS:
                     return Found("pictures", mark, key, reached, chance, look.place, _patches(look, key, mark))
     return None
-
-
-def _chance(bits: int, reached: float, tried: int) -> float:
-    """How likely one of so many readings of noise is proven and scores as high."""
-    # A wrong key's proof holds by chance once in 2**MAC_BITS, and its score is that of noise.
-    rare = 1e-3 * exp(_CHANCE[bits] * (_CHANCE[bits] - reached))
-    return min(tried * min(rare, 1.0) / 2.0 ** MAC_BITS[bits], 1.0)
 
 
 def _normal_chance(reached: float, tried: int) -> float:

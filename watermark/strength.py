@@ -1,10 +1,13 @@
 """How strong a mark is: as faint as it may be, and yet read after what files go through.
 
-Each picture (of a video: the first of each group that the encoder will code as one) is marked faintly, attacked as
-others will attack it, and read; stronger, until the reading holds.
+A picture is marked, attacked as others will attack it, and read; the faintest strength is taken that holds. A video is
+marked in groups of pictures as its encoder codes them: the first of a group is coded by itself and carries the mark
+through compression, so it alone is measured, and the others repeat its pattern where they show what it shows. That
+costs the encoder nothing there; where something moves, a pattern that stays would cost bits, and not be read any better.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from math import log2, sqrt
 
 import cv2
 import numpy as np
@@ -14,104 +17,132 @@ from forgeline.clip import Picture
 from forgeline.errors import MediaError, PromiseError
 from watermark.evidence import Evidence
 from watermark.keys import ShardKey
-from watermark.payload import Mark
+from watermark.payload import Mark, code_length
 from watermark.tile import TILE, Pattern, Plane, fold, grey, half_luma, hidden
 
-WANTED = 11.0
-"""Matched score to be reached after each attack."""
+Luma = NDArray[np.uint8]
+Change = NDArray[np.int16]
 
-_FAINTEST = 50.0  # dB
+WANTED = 0.72
+"""Of the highest possible score, what is to be reached after each attack: payloads are read from about 0.6."""
+
+_FAINTEST = {"image": 48.0, "video": 50.0}  # dB
 _STEP = 0.5  # dB
-_STRONGEST = 30.0  # dB
+_FLOOR, _FLOOR_SIDE, _HALVING = 42.1, 512, 2.0  # dB; pixels; dB less for each halving: fewer pixels carry less
+_LAST = 30.0  # dB; beyond, a mark is seen by everyone
+
+_STILL, _MOVED, _LEFT = 1.0, 3.0, 0.25  # levels of grey where a pattern begins to fade and is faintest; what is left then
 
 
 class Marker:
     """Marks the pictures of one clip, given in order, with one payload.
 
-    `gop` is how many pictures share what was found for the first of them: 1 for images, a video's key picture distance
-    else. `strength_db` fixes the strength (the peak signal-to-noise ratio of what is changed, in dB: lower is stronger)
-    instead of looking for it; afterwards the attribute says what was used for the newest picture.
+    `gop` is how many pictures the encoder codes as a group, 1 for images. `strength_db` fixes the strength (the peak
+    signal-to-noise ratio of what is changed, in dB: lower is stronger) instead of looking for it; afterwards the
+    attribute says what the newest group was marked with.
     """
 
     def __init__(self, key: ShardKey, mark: Mark, gop: int = 1, strength_db: float | None = None) -> None:
         self._key, self._mark, self._gop, self._fixed = key, mark, gop, strength_db
         self._pattern = Pattern(key, mark)
         self._pictures = 0
-        self._change: NDArray[np.int16] = np.empty((0, 0, 3), np.int16)
-        self.strength_db = strength_db or _FAINTEST
+        self._first: Plane = np.empty((0, 0), np.float32)
+        self._change: Change = np.empty((0, 0), np.int16)
+        self.strength_db = strength_db or _FAINTEST["image"]
 
     def __call__(self, picture: Picture) -> Picture:
         """The marked picture, (height, width, 3) uint8 like the one given; both sides at least 128 pixels.
 
         Raises MediaError for a picture that can't carry the mark however strong it is.
         """
-        picture = np.ascontiguousarray(picture)
         height, width = picture.shape[:2]
         if min(height, width) < TILE:
             raise PromiseError(f"{width}x{height}", f"is below {TILE} pixels", "report it: `bits_for` refuses such clips")
+        luma = grey(np.ascontiguousarray(picture))
+        half = half_luma(luma)
         if self._pictures % self._gop == 0:
-            self._change = self._found(grey(picture))
-        if picture.shape != self._change.shape:
+            self._first = np.asarray(cv2.blur(half, (5, 5)), np.float32)
+            self._change = change = self._found(luma, half)
+        elif luma.shape == self._change.shape:
+            still = cv2.resize(self._still(half), (width, height), interpolation=cv2.INTER_LINEAR)
+            change = np.asarray(cv2.multiply(self._change, still, dtype=cv2.CV_16S), np.int16)
+        else:
             what = f"changes its size to {width}x{height}"
             raise PromiseError("a clip", what, "report it: a generator must keep the size it declared")
         self._pictures += 1
-        return np.asarray(cv2.add(picture, self._change, dtype=cv2.CV_8U), np.uint8)
+        return np.asarray(cv2.add(picture, cv2.merge([change, change, change]), dtype=cv2.CV_8U), np.uint8)
 
-    def _found(self, luma: NDArray[np.uint8]) -> NDArray[np.int16]:
-        half = half_luma(luma)
+    def _still(self, half: Plane) -> Plane:
+        """How much of the pattern each place of a half-resolution luma keeps: 1 where the group's first showed the
+        same."""
+        moved = cv2.absdiff(cv2.blur(half, (5, 5)), self._first)
+        moved = cv2.blur(cv2.dilate(moved, np.ones((5, 5), np.uint8)), (15, 15))
+        return np.asarray(np.clip(1 - (moved - _STILL) / (_MOVED - _STILL), _LEFT, 1), np.float32)
+
+    def _found(self, luma: Luma, half: Plane) -> Change:
+        """What to add to a picture: as faint as the attacks allow, and as strong as reading it at all asks for."""
         mask = hidden(half)
 
-        def change(strength_db: float) -> NDArray[np.int16]:
+        def change(strength_db: float) -> Change:
             rms = np.float32(255 / 10 ** (strength_db / 20))
             return np.rint(self._pattern.change(half, mask * rms, *luma.shape)).astype(np.int16)
 
         if self._fixed is not None:
-            found = change(self._fixed)
-        else:
-            steps = int((_FAINTEST - _floor(luma)) / _STEP)
-            low, high = 0, steps  # of steps down from the faintest: `high` is taken to hold
-            while low < high:
-                middle = (low + high) // 2
-                if self._holds(luma, change(_FAINTEST - middle * _STEP)):
-                    high = middle
-                else:
-                    low = middle + 1
-            self.strength_db = _FAINTEST - low * _STEP
+            return change(self._fixed)
+        attacks = _ON_VIDEO if self._gop > 1 else _ON_IMAGES
+        faintest = _FAINTEST["video" if self._gop > 1 else "image"]
+        floor = _FLOOR - _HALVING * max(log2(_FLOOR_SIDE / min(luma.shape)), 0)
+        faint, strong = 0, round((faintest - floor) / _STEP)  # steps below the faintest; `strong` is taken to hold
+        while faint < strong:
+            middle = (faint + strong) // 2
+            if self._holds(luma, change(faintest - middle * _STEP), attacks):
+                strong = middle
+            else:
+                faint = middle + 1
+        self.strength_db = faintest - strong * _STEP
+        found = change(self.strength_db)
+        while not self._reads(luma, found):
+            self.strength_db -= 1
+            if self.strength_db < _LAST:
+                what = "is too small and too textured to carry the mark"
+                raise MediaError(f"{luma.shape[1]}x{luma.shape[0]}", what, "leave the clip out")
             found = change(self.strength_db)
-            while low == steps and not self._reads(luma, found):
-                self.strength_db -= 1
-                if self.strength_db < _STRONGEST:
-                    what = "is too textured or too small to carry the mark"
-                    raise MediaError(f"{luma.shape[1]}x{luma.shape[0]}", what, "leave the clip out")
-                found = change(self.strength_db)
-        return cv2.merge([found, found, found])
+        return found
 
-    def _holds(self, luma: NDArray[np.uint8], change: NDArray[np.int16]) -> bool:
-        marked = np.asarray(cv2.add(luma, change, dtype=cv2.CV_8U), np.uint8)
-        return all(self._evidence(attack(marked)).matched(self._key, self._mark) >= WANTED for attack in _ATTACKS)
+    def _holds(self, luma: Luma, change: Change, attacks: Sequence[Callable[[Luma], Plane]]) -> bool:
+        marked, wanted = _added(luma, change), WANTED * sqrt(code_length(self._mark.bits))
+        return all(self._evidence(attack(marked)).matched(self._key, self._mark) >= wanted for attack in attacks)
 
-    def _reads(self, luma: NDArray[np.uint8], change: NDArray[np.int16]) -> bool:
-        marked = np.asarray(cv2.add(luma, change, dtype=cv2.CV_8U), np.uint8)
-        return self._evidence(half_luma(_jpeg(marked, 75))).carries(self._key, self._mark)
+    def _reads(self, luma: Luma, change: Change) -> bool:
+        return self._evidence(half_luma(_jpeg(_added(luma, change), 50))).carries(self._key, self._mark)
 
     def _evidence(self, half: Plane) -> Evidence:
-        plan = self._pattern.layout
-        evidence = Evidence(plan)
-        evidence.add(plan.bins(fold(half)))
+        evidence = Evidence(self._pattern.layout)
+        evidence.add(self._pattern.layout.bins(fold(half)))
         return evidence
 
 
-def _floor(luma: NDArray[np.uint8]) -> float:
-    return 42.0 - 2 * max(float(np.log2(512 / min(luma.shape))), 0.0)
+def _added(luma: Luma, change: Change) -> Luma:
+    return np.asarray(cv2.add(luma, change, dtype=cv2.CV_8U), np.uint8)
 
 
-def _jpeg(luma: NDArray[np.uint8], quality: int) -> NDArray[np.uint8]:
+def _jpeg(luma: Luma, quality: int) -> Luma:
     coded = cv2.imencode(".jpg", luma, [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
     return np.asarray(cv2.imdecode(coded, cv2.IMREAD_GRAYSCALE), np.uint8)
 
 
-_ATTACKS: tuple[Callable[[NDArray[np.uint8]], Plane], ...] = (
-    lambda luma: half_luma(_jpeg(luma, 50)),
+def _quarter(luma: Luma) -> Plane:
+    half = half_luma(luma)
+    small = cv2.resize(half, (half.shape[1] // 2, half.shape[0] // 2), interpolation=cv2.INTER_AREA)
+    return np.asarray(cv2.resize(small, half.shape[::-1], interpolation=cv2.INTER_LINEAR), np.float32)
+
+
+# Luma to what an attack leaves of it at half resolution: a quarter of the size, half of it at JPEG's quality 75, and 30.
+_ON_IMAGES: tuple[Callable[[Luma], Plane], ...] = (
+    _quarter,
     lambda luma: _jpeg(np.rint(half_luma(luma)).astype(np.uint8), 75).astype(np.float32),
+    lambda luma: half_luma(_jpeg(luma, 30)),
 )
-"""Luma to what is left of it at half resolution: JPEG at quality 50, and half the size at quality 75."""
+# x264 at crf 32, a generation after crf 18, leaves a group of pictures a score between those of its first picture after
+# JPEG's qualities 20 and 30.
+_ON_VIDEO: tuple[Callable[[Luma], Plane], ...] = (lambda luma: half_luma(_jpeg(luma, 20)),)
