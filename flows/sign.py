@@ -126,11 +126,12 @@ def _holds(line: dict[str, Any], told: dict[str, Any]) -> bool:
 
 
 def _name(shard: Path) -> str:
-    return "/".join(shard.parts[-3:])
+    """<split>/<config>/<file>, by the folders that the shard lies in."""
+    return "/".join(shard.absolute().parts[-3:])
 
 
 def _signature(shard: Path, signatures: Path) -> Path:
-    return signatures.joinpath(*shard.parts[-3:]).with_suffix(".png")
+    return (signatures / _name(shard)).with_suffix(".png")
 
 
 def _shards(folder: Path) -> list[Path]:
@@ -201,8 +202,8 @@ def _missing(path: Path, shards: Sequence[Path], signatures: Path) -> list[str]:
     """The signed shards of this part of a release that are not in it."""
     if path.is_file():
         return []
-    depth = min(3, len(shards[0].relative_to(path).parts))
-    part = shards[0].parts[-3 : len(shards[0].parts) - depth]
+    below = len(shards[0].relative_to(path).parts)
+    part = _name(shards[0]).split("/")[: max(0, 3 - below)]
     there = {_signature(shard, signatures) for shard in shards}
     return [
         _name(each.with_suffix(".parquet")) for each in sorted(signatures.joinpath(*part).rglob("*.png")) if each not in there
