@@ -35,6 +35,7 @@ _WINDOW = 256  # pixels of that which are searched at a time: more would ask for
 _SLACK = 1.3  # times the window, that a picture may have and still be searched as one
 _WIDE = 512  # pixels of that which places are refined on
 _STEP = 0.012  # of scale, stretch and turn (radians), that a window tells apart
+_BETTER = 60  # places of each grid that are looked at once more
 _KEPT = 6  # places that are refined
 _BATCH = 64  # places at a time, so that their transforms stay in the processor's cache
 _SIMPLER = 8.0  # how much of its squared peak a place may lose to be simpler: e**4 as likely beforehand
@@ -94,14 +95,20 @@ def search(lumas: Sequence[Luma], layouts: Sequence[Layout]) -> list[Guess]:
     for low, high in pairwise(edges):
         plane, shrunk = _evened(lumas, exp((low + high) / 2))
         wide = _view(plane, shrunk, _WIDE)
-        part = wide if max(plane.shape) <= _SLACK * _WINDOW else _view(plane, shrunk, _WINDOW)
+        grids = [(wide, _places(low, high, wide.step, turn=0.0, stretch=0.0))]
+        if max(plane.shape) <= _SLACK * _WINDOW:
+            grids.append((wide, _places(low, high, wide.step)))
+        else:  # it takes too many steps to be searched whole for what is both turned and stretched
+            part = _view(plane, shrunk, _WINDOW)
+            grids.append((part, _places(low, high, part.step)))
+            either = [_places(low, high, wide.step, turn=0.0), _places(low, high, wide.step, stretch=0.0)]
+            grids.append((wide, np.concatenate(either)))
         for plan in layouts:
-            if not fits(plan, lumas[0], exp(high)):
-                continue
-            tried += [(peak, plan, place, wide) for peak, place in _tops(part, plan, _places(low, high, part.step))]
-            if part is not wide:  # which can be searched whole for what is neither turned nor stretched
-                places = _places(low, high, wide.step, turn=0.0, stretch=0.0)
-                tried += [(peak, plan, place, wide) for peak, place in _tops(wide, plan, places)]
+            if fits(plan, lumas[0], exp(high)):
+                for view, places in grids:
+                    # The best of more places stands out more by chance: in squares, by twice the logarithm of their number.
+                    tops = _tops(view, plan, places)
+                    tried += [(peak**2 - 2 * log(len(places)), plan, place, wide) for peak, place in tops]
     tried.sort(key=lambda one: -one[0])
     guesses = [_refined(view, plan, place) for _, plan, place, view in tried[:_KEPT]]
     return sorted(guesses, key=lambda guess: -guess.peak)
@@ -197,13 +204,16 @@ def _places(low: float, high: float, step: float, turn: float = radians(TURN), s
 
 
 def _tops(view: _View, plan: Layout, places: Places) -> list[tuple[float, Places]]:
-    """The best three that are no neighbours."""
-    peaks = _peaks(view, plan, places)
+    """The best places that are no neighbours: looked at roughly, and then the better of them finely."""
+    better = places[np.argsort(-_peaks(view, plan, places), kind="stable")[:_BETTER]]
+    peaks = _peaks(view, plan, better, fine=True)
     found: list[tuple[float, Places]] = []
-    for at in np.argsort(-peaks, kind="stable")[:40]:
-        if all(np.abs(places[at] - other).max() > 2.1 * view.step for _, other in found):
-            found.append((float(peaks[at]), places[at]))
-    return found[:3]
+    for at in np.argsort(-peaks, kind="stable"):
+        if all(np.abs(better[at] - other).max() > 2.1 * view.step for _, other in found):
+            found.append((float(peaks[at]), better[at]))
+        if len(found) == _KEPT:
+            break
+    return found
 
 
 def _refined(view: _View, plan: Layout, place: Places) -> Guess:
@@ -231,18 +241,19 @@ def _refined(view: _View, plan: Layout, place: Places) -> Guess:
 
 
 def _best(view: _View, plan: Layout, places: Places) -> tuple[float, Places]:
-    peaks = _peaks(view, plan, places, smooth=True)
+    peaks = _peaks(view, plan, places, fine=True)
     return float(peaks.max()), places[peaks.argmax()]
 
 
-def _peaks(view: _View, plan: Layout, places: Places, smooth: bool = False) -> NDArray[np.float32]:
+def _peaks(view: _View, plan: Layout, places: Places, fine: bool = False) -> NDArray[np.float32]:
     """(places,): how far the template stands out at each, in standard deviations.
 
-    The spectrum's nearest values are taken, or where it shall be `smooth` in the place, those between them.
+    `fine` looks between the spectrum's values, and between the beginnings that the template's frequencies just tell
+    apart; else a peak is found at three quarters of its height or more.
     """
     ky, kx = plan.ky[plan.sync], plan.kx[plan.sync]
     expected = (np.conj(plan.template) * plan.amplitude[plan.sync]).astype(np.complex64)
-    side = fft.next_fast_len(2 * int(plan.ky.max()) + 1, real=True)
+    side = fft.next_fast_len((4 if fine else 2) * int(plan.ky.max()) + 1, real=True)
     at = (ky % side) * (side // 2 + 1) + kx
     mirrored, scale, stretch, turn = places.T
     across, along = mirrored * np.exp(scale + stretch / 2), np.exp(scale - stretch / 2)
@@ -255,7 +266,7 @@ def _peaks(view: _View, plan: Layout, places: Places, smooth: bool = False) -> N
     for start in range(0, len(places), _BATCH):
         batch = slice(start, start + _BATCH)
         right, down = waves[batch, :2] @ k, waves[batch, 2:] @ k
-        values = (_between if smooth else _nearest)(view.spectrum, right, down) * expected
+        values = (_between if fine else _nearest)(view.spectrum, right, down) * expected
         grid = np.zeros((len(values), side * (side // 2 + 1)), np.complex64)
         grid[:, at] = values
         fit = fft.irfft2(grid.reshape(-1, side, side // 2 + 1), (side, side), overwrite_x=True)
