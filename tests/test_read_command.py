@@ -98,6 +98,7 @@ def released(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_image(files / "unknown.png", Marker(key, OTHER)(scene(3)))
     sound = mark_sound(tune(), key, HEARD)
     soundfile.write(files / "sound.wav", sound.samples, sound.rate)
+    soundfile.write(files / "saved again.flac", sound.samples, sound.rate)
     write_image(files / "unmarked.png", scene(4))
     rows = [sample("sample-1", files / "a marked.png", key.id), sample("sample-2", files / "sound.wav", key.id, HEARD)]
     (folder / "release/val/image").mkdir(parents=True)
@@ -120,7 +121,16 @@ def test_a_folder_is_read_with_a_release_at_hand(released: Path) -> None:
     assert (done.returncode, done.stderr) == (2, "")  # the broken file
     told = [json.loads(line) for line in done.stdout.splitlines()]
     assert [Path(each["file"]).name for each in told] == [
-        *("a marked.png", "broken.png", "copied.png", "cut and mirrored.jpg", "sound.wav", "unknown.png", "unmarked.png")
+        *(
+            "a marked.png",
+            "broken.png",
+            "copied.png",
+            "cut and mirrored.jpg",
+            "saved again.flac",
+            "sound.wav",
+            "unknown.png",
+            "unmarked.png",
+        )
     ]
     of = {Path(each["file"]).stem: each for each in told}
     assert [each["file"] for each in told if each["error"]] == ["files/broken.png"]
@@ -141,6 +151,7 @@ def test_a_folder_is_read_with_a_release_at_hand(released: Path) -> None:
         "a marked": ["same"],
         "copied": ["different"],
         "cut and mirrored": ["same"],
+        "saved again": ["unknown"],  # sound has no fingerprint
         "sound": ["same"],  # byte for byte
         "unknown": ["unknown"],
     }
@@ -275,12 +286,13 @@ def test_a_mark_of_several_rows_gives_the_likeliest_first(
     write_image(tmp_path / "else.png", scene(9))
     elsewhere = sample("aa", tmp_path / "else.png", key_id)
     variant = sample("zz-c40", tmp_path / "else.png", key_id, variant="c40", fingerprint=own.fingerprint)
-    for name, rows in {"one": [own, variant], "two": [elsewhere, own]}.items():
+    again = sample("again", tmp_path / "else.png", key_id, fingerprint=own.fingerprint)
+    for name, rows in {"one": [own, variant, again], "two": [elsewhere, own]}.items():
         (tmp_path / name).mkdir()
         write_manifest(tmp_path / name / "x.parquet", rows)
     (mark,) = told(path, tmp_path / "two", tmp_path / "one")["marks"]
     assert [(row["sample_id"], row["content"]) for row in mark["samples"]] == [
-        *(("zz", "same"), ("zz-c40", "same"), ("aa", "different"))
+        *(("zz", "same"), ("again", "same"), ("zz-c40", "same"), ("aa", "different"))
     ]
 
 

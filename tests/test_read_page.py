@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -302,17 +304,31 @@ def test_the_keyboard_is_enough(browser: Browser, files: Path) -> None:
     assert browser.ask("document.querySelector('details').open")
 
 
-def test_another_page_can_neither_send_files_nor_frame_it(browser: Browser, page: Page) -> None:
-    browser.open("about:blank")
-    assert (
-        browser.ask(f"fetch('http://127.0.0.1:{page.port}/read', {{method: 'POST', body: 'x'}}).then(r => r.status, e => 0)")
-        == 0
-    )
-    framed = f"""new Promise(done => {{
-        const frame = document.createElement("iframe");
-        frame.onload = () => {{ try {{ done(frame.contentDocument !== null); }} catch {{ done(false); }} }};
-        frame.src = "http://127.0.0.1:{page.port}/";
-        document.body.append(frame);
-    }})"""
-    assert browser.ask(framed) is False
+def test_another_page_can_neither_send_files_nor_frame_it(browser: Browser, page: Page, tmp_path: Path) -> None:
+    (tmp_path / "index.html").write_text("<!doctype html><title>another</title>")
+    answer = partial(SimpleHTTPRequestHandler, directory=str(tmp_path))
+    with ThreadingHTTPServer(("127.0.0.1", 0), answer) as other, ThreadPoolExecutor(1) as thread:
+        thread.submit(other.serve_forever)
+        try:
+            browser.open(f"http://127.0.0.1:{other.server_port}/")
+            sent = "fetch('http://127.0.0.1:{}/read', {{method: 'POST', body: 'x', mode: 'no-cors'}}).then(() => 1, () => 0)"
+            browser.ask(sent.format(page.port))
+            framed = f"""new Promise(done => {{
+                const frame = document.createElement("iframe");
+                frame.onload = done;
+                frame.src = "http://127.0.0.1:{page.port}/";
+                document.body.append(frame);
+            }})"""
+            browser.ask(framed)
+        finally:
+            other.shutdown()
+    happened = [(event["method"], event["params"]) for event in browser.events]
+    sent_as = [
+        p["requestId"] for m, p in happened if m == "Network.requestWillBeSent" and p["request"]["url"].endswith("/read")
+    ]
+    assert len(sent_as) == 1
+    answers = {p["requestId"]: p["statusCode"] for m, p in happened if m == "Network.responseReceivedExtraInfo"}
+    assert answers[sent_as[0]] == 403
+    said = [p["entry"]["text"] for m, p in happened if m == "Log.entryAdded"]
+    assert any("frame-ancestors" in text for text in said), said
     browser.events.clear()
