@@ -31,7 +31,7 @@ from watermark.credentials import ANCHORS, CERTIFICATES, SAMPLE, Credentials, Si
 SIGNATURES = Path("data/signatures")
 SHARD = "org.forgeline.shard"
 """Label of the assertion that holds what is signed about a shard."""
-PROVEN = ("sample_id", "sha256", "split", "label", "video_label", "audio_label", "role", "method", "licence")
+PROVEN = ("sample_id", "sha256", "split", "label", "video_label", "audio_label", "role", "method", "variant", "licence")
 """The columns of a row that its leaf in the tree holds."""
 
 
