@@ -4,7 +4,7 @@
     data/signatures/<split>/<config>/<shard>-<part>.jsonl    a line for each sample: what is proven of it, and how
 
 The manifest holds the shard's SHA-256 and the root of a Merkle tree over its samples. With the picture and its own line, a
-sample proves that it was released, wherever the shard is: 5 kB once, and about 1 kB a sample.
+sample proves that it was released, wherever the shard is: 4 kB once, and about 1 kB a sample.
 
 Signatures differ from run to run, as C2PA salts them. So they are no part of what `dvc repro` makes; a shard whose signature
 still says the same, by the same certificate, keeps it.
@@ -34,6 +34,8 @@ SHARD = "org.forgeline.shard"
 PROVEN = ("sample_id", "sha256", "split", "label", "video_label", "audio_label", "role", "method", "variant", "licence")
 """The columns of a row that its leaf in the tree holds."""
 
+_AGAIN = "get it again, from where it was published"
+
 
 @dataclass(frozen=True)
 class Proven:
@@ -47,8 +49,8 @@ class Proven:
 def sign(params: Params) -> tuple[int, int]:
     """Bring data/signatures up to date with data/release; gives how many shards have a signature, and how many a new one.
 
-    KeyFileError where no certificate is configured, or none that is good; PromiseError where a signature doesn't read back
-    as trusted, or a sample is not the file that was sealed.
+    KeyFileError where no certificate is configured, or none that is good; FactoryError where there is no release, or a sample
+    in it is not what its row says, or a signature doesn't read back as trusted and as what was signed.
     """
     who = signer()
     if who is None:
@@ -78,7 +80,8 @@ def _sign_shard(shard: Path, release: str, who: Signer) -> bool:
         there = read_credentials(path, who.anchors)
         says = there.claims.get(SHARD, {})
         same = there.state == "trusted" and there.serial == who.serial and all(says.get(name) == told[name] for name in told)
-        if same and all(_holds(line, says) for line in _lines(proofs)):
+        held = [_holds(line, says) for line in _lines(proofs)] if same else []
+        if same and all(held) and len(held) == says.get("samples"):
             return False
     leaves = list(_leaves(shard))
     tree = merkle.levels([canonical(leaf).encode() for leaf in leaves])
@@ -168,9 +171,6 @@ def _require_as_signed(shard: Path, signatures: Path, anchors: str | None = None
     if held != leaves:
         raise FactoryError(proofs, "does not prove the shard's samples", "get the release's signatures again")
     return found
-
-
-_AGAIN = "get it again, from where it was published"
 
 
 def verify(path: Path, signatures: Path) -> Iterator[str]:

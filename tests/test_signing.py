@@ -231,6 +231,15 @@ def test_a_signature_that_is_not_whole_is_made_again(release: Path, kind: str, a
     assert says(release)
 
 
+def test_a_proof_that_is_missing_is_made_again(release: Path) -> None:
+    sign(load_params())
+    path = SIGNATURES / "train/video/a-000.jsonl"
+    whole = path.read_text()
+    path.write_text("".join(whole.splitlines(keepends=True)[:-1]))
+    assert sign(load_params()) == (3, 1)
+    assert path.read_text() == whole
+
+
 def test_a_release_with_other_media_than_its_rows_say_is_not_signed(release: Path) -> None:
     path = release / "val/video/a-000.parquet"
     rows = pq.read_table(path).to_pylist()

@@ -129,9 +129,10 @@ def _read(reader: c2pa.Reader) -> Credentials:
     statuses = [results.get("activeManifest") or {}]
     statuses += [delta.get("validationDeltas") or {} for delta in results.get("ingredientDeltas") or ()]
     failures = tuple(dict.fromkeys(_clean(each.get("code", "?")) for some in statuses for each in some.get("failure") or ()))
-    if not failures and reader.get_validation_state() == "Trusted":
+    verdict = reader.get_validation_state()
+    if verdict == "Trusted" and not failures:
         state: State = "trusted"
-    elif all(code.startswith("signingCredential.") for code in failures):
+    elif (failures or verdict == "Valid") and all(code.startswith("signingCredential.") for code in failures):
         state = "untrusted"
     else:
         state = "invalid"
