@@ -114,18 +114,29 @@ def read_all(paths: Sequence[Path], releases: Sequence[Path], as_json: bool) -> 
     codes = set()
     for examined in _in_order(files, means):
         told = report(examined, index)
-        print(json.dumps(asdict(told)) if as_json else f"{told.file}: " + "\n  ".join(sentences(told)), flush=True)
+        first, *others = sentences(told)
+        lines = [json.dumps(asdict(told))] if as_json else [f"{told.file}: {first}", *(f"  {line}" for line in others)]
+        print(*map(_printable, lines), sep="\n", flush=True)
         codes.add(told.exit_code)
     return next((code for code in (2, NOT_MARKED) if code in codes), 0)
 
 
+def _printable(line: str) -> str:
+    """A line in which a hostile file name, or what a file says, can't steer a terminal."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
+
+
 def _files(paths: Iterable[Path]) -> Iterator[Path]:
     """The paths, and in place of a folder the files below it, sorted, without hidden ones."""
+
+    def refuse(error: OSError) -> None:
+        raise FactoryError(error.filename, f"can't be listed ({error.strerror})", "make it readable, or leave it out")
+
     for path in paths:
         if not path.is_dir():
             yield path
             continue
-        for folder, folders, names in os.walk(path):
+        for folder, folders, names in os.walk(path, onerror=refuse):
             folders[:] = sorted(name for name in folders if not name.startswith("."))
             yield from (Path(folder, name) for name in sorted(names) if not name.startswith("."))
 
@@ -215,7 +226,10 @@ class Index:
     """
 
     def __init__(self, releases: Iterable[Path] = ()) -> None:
-        files = [*sorted(workspace.MADE.glob(f"*/{workspace.MANIFEST}")), *sorted(workspace.RELEASE.glob("*/*/*.parquet"))]
+        made = (
+            path for folder in (workspace.MADE, workspace.VARIANTS) for path in sorted(folder.glob(f"*/{workspace.MANIFEST}"))
+        )
+        files = [*made, *sorted(workspace.RELEASE.glob("*/*/*.parquet"))]
         for release in releases:
             shards = sorted(release.rglob("*.parquet"))
             if not shards:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives import hashes, hmac
 
+from flows.__main__ import main
 from forgeline.errors import KeyFileError
 from watermark.keys import DEMO, KEY_FILE, master, masters, new_key, read_key
 
@@ -133,3 +134,19 @@ def test_keys_are_not_printed(tmp_path: Path) -> None:
     assert key.secret.hex() not in shown
     assert repr(key.secret) not in shown
     assert repr(key.shard("a").secret) not in shown
+
+
+def test_the_command_names_the_older_keys_behind_the_new_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    old = new_key(tmp_path / "old.key")
+    monkeypatch.setenv(KEY_FILE, str(tmp_path / "old.key"))
+    monkeypatch.chdir(tmp_path)
+    assert main(["key", "new", "new.key"]) == 0
+    line = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("export "))
+    value, _, rest = line.removeprefix(f"export {KEY_FILE}=").partition(", ")
+    monkeypatch.setenv(KEY_FILE, value)
+    monkeypatch.chdir("/")  # what it says holds anywhere
+    new, *others = masters()
+    assert f"`key: {new.id}`" in rest
+    assert others == [old, master(DEMO)]

@@ -172,6 +172,12 @@ def test_it_is_told_in_words_and_by_the_exit_code(released: Path) -> None:
     assert "that key is public" in second
     assert "its open tag, which proves nothing, says: sample sample-1, compositeSynthetic" in second
     assert run(released, str(files / "unmarked.png"), str(files / "unknown.png")).returncode == 3
+    hostile = os.fsdecode(b"\xff\x1b[31mred.txt")
+    (released / hostile).write_text("no media")
+    done = run(released, hostile)
+    (released / hostile).unlink()
+    assert done.returncode == 2
+    assert done.stdout.startswith("\\udcff\\x1b[31mred.txt: can't be read: it is no picture")
     gone = run(released, "files/none.png")
     assert (gone.returncode, gone.stdout) == (
         2,
