@@ -12,19 +12,16 @@ from scipy.stats import kstest
 
 from forgeline.clip import Picture
 from forgeline.errors import MediaError, PromiseError
-from forgeline.image import write_image
 from forgeline.video import Encoding, VideoWriter, open_video
 from watermark.evidence import Evidence, score
-from watermark.keys import DEMO, MasterKey, ShardKey, master
-from watermark.payload import Mark, decode, encode, payload, proven
-from watermark.read import read
+from watermark.keys import DEMO, ShardKey, master
+from watermark.payload import Mark, code_length, decode, encode, payload, proven
 from watermark.strength import Marker
 from watermark.tile import bits_for, folded, layout, signs
 
 SHARED = Path(__file__).parents[2] / "shared"
 DEMO_KEY = master(DEMO)
 KEY = DEMO_KEY.shard("tests")
-STRENGTH = 44.0
 
 
 def texture(height: int, width: int, seed: int) -> np.ndarray:
@@ -75,33 +72,32 @@ def evidence(pictures: list[Picture], mark: Mark, key: ShardKey = KEY) -> Eviden
 
 @pytest.mark.parametrize("side", [128, 256, 512])
 def test_video_reads_back_from_the_release_and_from_another_encode(tmp_path: Path, side: int) -> None:
-    mark, marker = mark_for(side), Marker(KEY, mark_for(side), strength_db=STRENGTH)
+    mark, marker = mark_for(side), Marker(KEY, mark_for(side), gop=24)
     release = coded([marker(picture) for picture in scene(side, 24)], tmp_path / "a.mp4", 18, gop=24)
-    assert evidence(release, mark).carries(KEY, mark)
-    for crf in (23, 28):
+    for crf in (23, 32):
         again = evidence(coded(release, tmp_path / "b.mp4", crf), mark)
         assert again.carries(KEY, mark), f"crf {crf}"
-        assert again.matched(KEY, mark) > (8 if side < 512 else 10)
+        assert again.matched(KEY, mark) > 0.6 * code_length(mark.bits) ** 0.5
 
 
 @pytest.mark.parametrize("name", ["sbwe5n", "pwij3p"])
-def test_real_faces_on_video_read_back(tmp_path: Path, name: str) -> None:
+def test_real_faces_on_video_read_back_at_hardly_more_bytes(tmp_path: Path, name: str) -> None:
     path = SHARED / "media" / "grid" / f"{name}.mpg"
     if not path.exists():
         pytest.skip("the GRID clips are not here")
     clip = open_video(path)
     mark = Mark(0xFACE, bits_for(clip.width, clip.height))
-    marker = Marker(KEY, mark, strength_db=STRENGTH)
-    release = coded([marker(picture) for picture in clip.pictures()][:48], tmp_path / "a.mp4", 18, gop=24)
-    again = evidence(coded(release, tmp_path / "b.mp4", 28), mark)
-    assert again.carries(KEY, mark)
-    assert again.matched(KEY, mark) > 8
+    marker, pictures = Marker(KEY, mark, gop=24), list(clip.pictures())[:48]
+    release = coded([marker(picture) for picture in pictures], tmp_path / "a.mp4", 18, gop=24)
+    coded(pictures, tmp_path / "unmarked.mp4", 18, gop=24)
+    assert (tmp_path / "a.mp4").stat().st_size < 1.1 * (tmp_path / "unmarked.mp4").stat().st_size
+    assert evidence(coded(release, tmp_path / "b.mp4", 32), mark).carries(KEY, mark)
 
 
 def test_one_good_picture_is_not_drowned_by_many_bad_ones() -> None:
     """As in moving video, where the encoder keeps the mark in the key pictures alone; a plain mean fails here."""
     mark, pictures = mark_for(256), scene(256, 40)
-    shown = [Marker(KEY, mark, strength_db=STRENGTH)(pictures[0]), *pictures[1:]]
+    shown = [Marker(KEY, mark)(pictures[0]), *pictures[1:]]
     assert evidence(shown, mark).carries(KEY, mark)
     plan = layout(KEY.layout, mark.bits)
     mean = plan.soft(np.mean([plan.bins(folded(picture)) for picture in shown], 0), signs(KEY, mark.bits))
@@ -113,20 +109,49 @@ def jpeg(picture: Picture, quality: int = 50) -> Picture:
     return np.ascontiguousarray(cv2.imdecode(coded, cv2.IMREAD_COLOR)[..., ::-1])
 
 
-def cropped(picture: Picture) -> Picture:
-    height, width = picture.shape[:2]
-    top, left = height // 10 + 3, width // 10 + 6
-    return picture[top : top + height * 8 // 10 & ~1, left : left + width * 8 // 10 & ~1].copy()
+def middle(picture: Picture) -> Picture:
+    """What a crop to 80 % leaves, in its place."""
+    left, (height, width) = np.zeros_like(picture), picture.shape[:2]
+    inside = slice(height // 10, -(height // 10)), slice(width // 10, -(width // 10))
+    left[inside] = picture[inside]
+    return left
+
+
+def scaled(picture: Picture, scale: float) -> Picture:
+    """And back to size."""
+    small = cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    return np.asarray(cv2.resize(small, picture.shape[1::-1], interpolation=cv2.INTER_CUBIC), np.uint8)
+
+
+def turned(picture: Picture) -> Picture:
+    """By two degrees, and back."""
+    size = picture.shape[1::-1]
+    turn = cv2.getRotationMatrix2D((size[0] / 2, size[1] / 2), 2, 1)
+    once = cv2.warpAffine(picture, turn, size, flags=cv2.INTER_LINEAR)
+    return np.asarray(cv2.warpAffine(once, turn, size, flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP), np.uint8)
+
+
+def jittered(picture: Picture) -> Picture:
+    """Brighter by 1.2, more colourful by 1.3, of 1.15 times the contrast."""
+    bright = picture * 1.2
+    grey = bright.mean(2, keepdims=True)
+    return np.clip((grey + (bright - grey) * 1.3 - 128) * 1.15 + 128, 0, 255).astype(np.uint8)
+
+
+def noisy(picture: Picture) -> Picture:
+    return np.clip(picture + np.random.default_rng(5).normal(0, 15, picture.shape), 0, 255).astype(np.uint8)
 
 
 ATTACKS: dict[str, Callable[[Picture], Picture]] = {
     "none": lambda picture: picture,
     "jpeg 50": jpeg,
-    "half size": lambda picture: cv2.resize(picture, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA),
-    "mirrored": lambda picture: picture[:, ::-1].copy(),
-    "cropped to 80 %": cropped,
-    "cropped and back to size": lambda picture: cv2.resize(cropped(picture), picture.shape[1::-1]),
-    "mirrored, cropped, jpeg 75": lambda picture: jpeg(cropped(picture[:, ::-1]), 75),
+    "jpeg 30": lambda picture: jpeg(picture, 30),
+    "a quarter of the size": lambda picture: scaled(picture, 0.25),
+    "half the size, jpeg 75": lambda picture: scaled(jpeg(scaled(picture, 0.5), 75), 0.5),
+    "noise": noisy,
+    "the middle alone": middle,
+    "jitter": jittered,
+    "turned": turned,
 }
 
 
@@ -139,41 +164,100 @@ def photographs() -> Iterator[Picture]:
             yield np.ascontiguousarray(picture[:512, :512])
 
 
-@pytest.mark.parametrize("attack", ATTACKS)
-def test_an_image_is_read_blindly_after(tmp_path: Path, attack: str) -> None:
+def psnr(picture: Picture, other: Picture) -> float:
+    return float(10 * np.log10(255**2 / np.mean((picture.astype(int) - other) ** 2)))
+
+
+def test_an_image_is_marked_faintly_and_read_after_what_images_go_through() -> None:
     mark = mark_for(512)
     for picture in photographs():
-        path = tmp_path / "a.png"
-        write_image(path, ATTACKS[attack](Marker(KEY, mark)(picture)))
-        reading = read(path, DEMO_KEY, ["first", "tests", "last"])
-        assert reading is not None
-        assert (reading.mark, reading.shard, reading.tag) == (mark, "tests", None)
+        marker = Marker(KEY, mark)
+        marked = marker(picture)
+        assert psnr(marked, picture) > 42
+        for name, attack in ATTACKS.items():
+            assert evidence([attack(marked)], mark).carries(KEY, mark), f"{name}, {marker.strength_db} dB"
 
 
-def test_a_small_image_is_read_blindly_after_half_the_quality(tmp_path: Path) -> None:
-    mark, path = mark_for(256), tmp_path / "a.png"
-    write_image(path, jpeg(cropped(Marker(KEY, mark)(scene(256, 1)[0]))))
-    reading = read(path, DEMO_KEY, ["tests"])
-    assert reading is not None
-    assert reading.mark == mark
+def test_a_small_image_is_read_after_jpeg_50_and_from_its_middle() -> None:
+    mark = mark_for(256)
+    for picture in photographs():
+        small = np.asarray(cv2.resize(picture, (256, 256), interpolation=cv2.INTER_AREA), np.uint8)
+        marked = Marker(KEY, mark)(small)
+        for attacked in (jpeg(marked), middle(marked)):
+            assert evidence([attacked], mark).carries(KEY, mark)
 
 
-def test_a_video_is_read_blindly_after_crop_and_scaling(tmp_path: Path) -> None:
-    marker = Marker(KEY, mark_for(512), strength_db=STRENGTH)
-    smaller = [ATTACKS["half size"](cropped(marker(picture))) for picture in scene(512, 24)]
-    coded([picture[: len(picture) & ~1, : picture.shape[1] & ~1] for picture in smaller], tmp_path / "a.mp4", 23)
-    reading = read(tmp_path / "a.mp4", DEMO_KEY, ["tests"])
-    assert reading is not None
-    assert (reading.mark, reading.shard) == (mark_for(512), "tests")
+def test_what_hides_less_is_marked_less() -> None:
+    smooth = np.asarray(cv2.GaussianBlur(scene(512, 1)[0], (0, 0), 4), np.uint8)
+    rough = np.clip(scene(512, 1)[0] + np.random.default_rng(6).normal(0, 60, (512, 512, 1)), 0, 255).astype(np.uint8)
+    faint, strong = Marker(KEY, mark_for(512)), Marker(KEY, mark_for(512))
+    faint(smooth)
+    strong(rough)
+    assert faint.strength_db > strong.strength_db + 3
 
 
-def test_the_wrong_key_reads_nothing(tmp_path: Path) -> None:
-    path = tmp_path / "a.png"
-    write_image(path, Marker(KEY, mark_for(512), strength_db=STRENGTH)(scene(512, 1)[0]))
-    assert read(path, DEMO_KEY, ["tests"]) is not None
-    assert read(path, DEMO_KEY, [f"other {index}" for index in range(500)]) is None
-    assert read(path, DEMO_KEY, []) is None
-    assert read(path, MasterKey("000000000000", b"\1" * 32), ["tests"]) is None
+@pytest.mark.parametrize("gop", [1, 24])
+def test_the_faintest_strength_is_taken_that_holds(gop: int) -> None:
+    """Against the definition: by trying each strength in turn."""
+    picture = noisy(noisy(scene(256, 1)[0]))
+    mark, marker = mark_for(256), Marker(KEY, mark_for(256), gop)
+    marker(picture)
+    assert 40 < marker.strength_db < 48
+
+    def holds(strength_db: float) -> bool:
+        marked = Marker(KEY, mark, strength_db=strength_db)(picture)
+        attacked = [jpeg(marked, 20)] if gop > 1 else [scaled(marked, 0.25), scaled(marked, 0.5), jpeg(marked, 40)]
+        return all(evidence([one], mark).matched(KEY, mark) > 0.72 * 114**0.5 for one in attacked)
+
+    held = [step / 2 for step in range(76, 101) if holds(step / 2)]
+    assert marker.strength_db == pytest.approx(max(held), abs=1.0)  # JPEG of grey alone is not quite that of colours
+
+
+def test_a_pattern_stays_where_the_scene_does_and_fades_where_something_moves() -> None:
+    first = scene(256, 1)[0]
+    second = first.copy()
+    second[64:192, 128:] = scene(256, 1, seed=9)[0][64:192, 128:]
+    marker = Marker(KEY, mark_for(256), gop=3)
+    changes = [marker(picture).astype(int) - picture for picture in (first, second, first)]
+    moved, still = (slice(80, 176), slice(150, 240)), (slice(None), slice(0, 96))
+    assert np.array_equal(changes[0][still], changes[1][still])
+    assert np.array_equal(changes[0], changes[2])
+    assert np.abs(changes[1][moved]).mean() < 0.4 * np.abs(changes[0][moved]).mean()
+
+
+def test_each_group_of_pictures_is_marked_for_itself() -> None:
+    pictures = [*scene(256, 3), noisy(scene(256, 1, seed=4)[0])]
+    marker = Marker(KEY, mark_for(256), gop=3)
+    strengths = []
+    for picture in pictures:
+        marked = marker(picture)
+        strengths.append(marker.strength_db)
+    assert strengths[0] == strengths[1] == strengths[2] != strengths[3]
+    assert np.array_equal(marked, Marker(KEY, mark_for(256), gop=3)(pictures[3]))
+
+
+def test_clips_that_change_their_size_are_refused() -> None:
+    marker = Marker(KEY, mark_for(256), gop=24)
+    marker(scene(256, 1)[0])
+    with pytest.raises(PromiseError, match="changes its size to 254x256"):
+        marker(scene(256, 1)[0][:, :254])
+
+
+def test_a_picture_that_drowns_any_mark_is_refused_as_the_clip_s_fault() -> None:
+    dice = np.random.default_rng(0).integers(0, 2, (128, 128, 1), np.uint8) * np.full(3, 255, np.uint8)
+    with pytest.raises(MediaError, match="too textured to carry the mark"):
+        Marker(KEY, mark_for(128))(dice)
+
+
+def test_a_small_picture_of_rough_texture_is_marked_until_it_reads() -> None:
+    """Far below what suits others of its size, rather than not at all."""
+    mark = mark_for(128)
+    for seed in range(3):
+        rough = np.random.default_rng(seed).normal(0, 90, (64, 64, 1))
+        picture = np.clip(128 + cv2.resize(rough, (128, 128))[..., None], 0, 255).astype(np.uint8).repeat(3, 2)
+        marker = Marker(KEY, mark)
+        assert evidence([jpeg(marker(picture))], mark).carries(KEY, mark)
+        assert marker.strength_db < 38
 
 
 def test_unmarked_pictures_look_like_chance_to_any_key() -> None:
@@ -193,7 +277,7 @@ def test_unmarked_pictures_look_like_chance_to_any_key() -> None:
 def test_the_mark_says_nothing_of_what_it_is_in() -> None:
     """Whatever id a sample has, the change is equally strong: a label can't be seen in it, as only the id differs."""
     picture = scene(256, 1)[0]
-    changes = [Marker(KEY, Mark(index * 3276, 32), strength_db=STRENGTH)(picture).astype(int) - picture for index in range(20)]
+    changes = [Marker(KEY, Mark(index * 3276, 32), strength_db=44)(picture).astype(int) - picture for index in range(20)]
     powers = [10 * np.log10(np.mean(change**2)) for change in changes]
     assert max(powers) - min(powers) < 0.2
     assert max(abs(change.mean()) for change in changes) < 0.1
@@ -201,19 +285,17 @@ def test_the_mark_says_nothing_of_what_it_is_in() -> None:
 
 def test_the_strength_is_what_was_asked_for() -> None:
     picture = scene(512, 1)[0]
-
-    def psnr(strength: float) -> float:
-        marked = Marker(KEY, mark_for(512), strength_db=strength)(picture).astype(int)
-        return float(10 * np.log10(255**2 / np.mean((marked - picture) ** 2)))
-
-    for strength in (38, 42, 46):
-        assert psnr(strength) == pytest.approx(strength, abs=0.4)
+    for strength in (36, 42, 46):
+        marker = Marker(KEY, mark_for(512), strength_db=strength)
+        assert psnr(marker(picture), picture) == pytest.approx(strength, abs=0.4)
+        assert marker.strength_db == strength
 
 
-def test_flat_black_and_white_pictures_carry_the_mark() -> None:
+@pytest.mark.parametrize("side", [128, 512])
+def test_flat_black_and_white_pictures_carry_the_mark(side: int) -> None:
     for level in (0, 128, 255):
-        marked = Marker(KEY, mark_for(256), strength_db=STRENGTH)(np.full((256, 256, 3), level, np.uint8))
-        assert evidence([marked], mark_for(256)).carries(KEY, mark_for(256)), level
+        marked = Marker(KEY, mark_for(side))(np.full((side, side, 3), level, np.uint8))
+        assert evidence([jpeg(marked)], mark_for(side)).carries(KEY, mark_for(side)), level
 
 
 def test_flat_beside_rough_gives_no_nan() -> None:
@@ -230,13 +312,13 @@ def test_pictures_that_are_too_small_are_refused() -> None:
     with pytest.raises(MediaError, match="too small"):
         bits_for(1000, 126)
     with pytest.raises(PromiseError, match="below 128"):
-        Marker(KEY, Mark(1, 32), strength_db=STRENGTH)(np.zeros((126, 200, 3), np.uint8))
+        Marker(KEY, Mark(1, 32))(np.zeros((126, 200, 3), np.uint8))
     assert [bits_for(128, 900), bits_for(398, 398), bits_for(400, 400)] == [32, 32, 64]
 
 
 def test_sizes_that_are_no_whole_tiles_are_marked_to_the_edge() -> None:
-    picture = scene(400, 1)[0][:302, :398]
-    marked = Marker(KEY, Mark(7, 32), strength_db=STRENGTH)(picture)
+    picture = scene(400, 1)[0][:128, :398]
+    marked = Marker(KEY, Mark(7, 32))(picture)
     assert marked.shape == picture.shape
     assert (marked[-8:] != picture[-8:]).any()
     assert (marked[:, -8:] != picture[:, -8:]).any()
@@ -249,7 +331,7 @@ def test_the_layout_is_what_it_was(bits: int) -> None:
     plan = layout(KEY.layout, bits)
     parts = [plan.ky, plan.kx, plan.sync, plan.carriers, plan.code_bit, signs(KEY, bits)]
     text = b"".join(np.asarray(part, "<i4").tobytes() for part in parts)
-    pinned = {64: "d4a559c91ae0e753", 32: "dc9aa16e5c3a3113"}
+    pinned = {64: "38dfb3786ab278fc", 32: "ac2f2b228d13b58a"}
     assert hashlib.sha256(text).hexdigest()[:16] == pinned[bits]
 
 

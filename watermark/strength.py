@@ -24,7 +24,7 @@ Luma = NDArray[np.uint8]
 Change = NDArray[np.int16]
 
 WANTED = 0.72
-"""Of the highest possible score, what is to be reached after each attack: payloads are read from about 0.6."""
+"""Of the highest possible score, what is to be reached after each attack, and the payload read: most are from 0.6."""
 
 _FAINTEST = {"image": 48.0, "video": 50.0}  # dB
 _STEP = 0.5  # dB
@@ -92,14 +92,15 @@ class Marker:
         attacks = _ON_VIDEO if self._gop > 1 else _ON_IMAGES
         faintest = _FAINTEST["video" if self._gop > 1 else "image"]
         floor = _FLOOR - _HALVING * max(log2(_FLOOR_SIDE / min(luma.shape)), 0)
-        faint, strong = 0, round((faintest - floor) / _STEP)  # steps below the faintest; `strong` is taken to hold
+        steps = [*np.arange(faintest, floor, -_STEP).tolist(), floor]
+        faint, strong = 0, len(steps) - 1  # the last is taken to hold
         while faint < strong:
             middle = (faint + strong) // 2
-            if self._holds(luma, change(faintest - middle * _STEP), attacks):
+            if self._holds(luma, change(steps[middle]), attacks):
                 strong = middle
             else:
                 faint = middle + 1
-        self.strength_db = faintest - strong * _STEP
+        self.strength_db = steps[strong]
         found = change(self.strength_db)
         while not self._reads(luma, found):
             self.strength_db -= 1
@@ -111,7 +112,8 @@ class Marker:
 
     def _holds(self, luma: Luma, change: Change, attacks: Sequence[Callable[[Luma], Plane]]) -> bool:
         marked, wanted = _added(luma, change), WANTED * sqrt(code_length(self._mark.bits))
-        return all(self._evidence(attack(marked)).matched(self._key, self._mark) >= wanted for attack in attacks)
+        seen = (self._evidence(attack(marked)) for attack in attacks)
+        return all(one.matched(self._key, self._mark) >= wanted and one.carries(self._key, self._mark) for one in seen)
 
     def _reads(self, luma: Luma, change: Change) -> bool:
         return self._evidence(half_luma(_jpeg(_added(luma, change), 50))).carries(self._key, self._mark)
@@ -137,11 +139,11 @@ def _quarter(luma: Luma) -> Plane:
     return np.asarray(cv2.resize(small, half.shape[::-1], interpolation=cv2.INTER_LINEAR), np.float32)
 
 
-# Luma to what an attack leaves of it at half resolution: a quarter of the size, half of it at JPEG's quality 75, and 30.
+# Luma to what an attack leaves of it at half resolution: a quarter of the size, half of it at JPEG's quality 75, and 40.
 _ON_IMAGES: tuple[Callable[[Luma], Plane], ...] = (
     _quarter,
     lambda luma: _jpeg(np.rint(half_luma(luma)).astype(np.uint8), 75).astype(np.float32),
-    lambda luma: half_luma(_jpeg(luma, 30)),
+    lambda luma: half_luma(_jpeg(luma, 40)),
 )
 # x264 at crf 32, a generation after crf 18, leaves a group of pictures a score between those of its first picture after
 # JPEG's qualities 20 and 30.

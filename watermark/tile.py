@@ -35,11 +35,10 @@ SMALL_SIDE = 400
 _HALF = TILE // 2
 # Cycles a tile; the upper end by payload. Below five, pictures themselves are too strong; a quarter of the size leaves
 # sixteen, and x264 at crf 32 little above twenty, but small pictures need the room (and are rarely scaled down).
-_LOWEST, _HIGHEST = 5.0, {64: 20.0, 32: 26.0}
+_LOWEST, _HIGHEST = 5.0, {64: 19.0, 32: 26.0}
 _SYNC_SHARE = 0.28
 _SYNC_GAIN = np.float32(np.sqrt(2.0))
 _TILT = 0.25  # amplitude rises with frequency a little, as the pictures' own falls
-_ROUNDS = 3
 
 
 def bits_for(width: int, height: int) -> int:
@@ -198,28 +197,28 @@ class Pattern:
         self._signs = signs(key, mark.bits)
         self._code = 1 - 2 * encode(payload(mark, key.secret)).astype(np.float32)
 
-    def change(self, luma: Plane, hidden: Plane, height: int, width: int) -> Plane:
-        """What to add to each channel of a picture (height, width) whose half-resolution luma is given; `hidden` is how
-        strong the pattern is at each place of that luma."""
+    def change(self, luma: Plane, strength: Plane, height: int, width: int) -> Plane:
+        """What to add to each channel of a picture (height, width) whose half-resolution luma is given; `strength` is how
+        strong the pattern is at each place of that luma, in levels."""
         pattern = np.zeros((TILE, TILE // 2 + 1), np.complex64)
-        pattern[self.layout.ky % TILE, self.layout.kx] = self._spectrum(luma, hidden)
+        pattern[self.layout.ky % TILE, self.layout.kx] = self._spectrum(luma, strength)
         tiles = _tiled(_plane(pattern, TILE), height, width)
-        return tiles * cv2.resize(hidden, (width, height), interpolation=cv2.INTER_LINEAR)
+        return tiles * cv2.resize(strength, (width, height), interpolation=cv2.INTER_LINEAR)
 
-    def _spectrum(self, luma: Plane, hidden: Plane) -> Bins:
-        """The pattern's bins, of unit variance, the code bits strengthened that this picture speaks against."""
+    def _spectrum(self, luma: Plane, strength: Plane) -> Bins:
+        """The pattern's bins, of unit variance, the code bits strengthened that this picture speaks against.
+
+        Once, and in part: what is done so with this picture's disturbance does not fit that of a crop.
+        """
         plan = self.layout
-        gains = np.ones(len(self._code), np.float32)
-        for _ in range(_ROUNDS):
-            half = np.zeros((_HALF, _HALF // 2 + 1), np.complex64)
-            # The inverse transform divides by the number of pixels, here a quarter as many.
-            half.ravel()[plan.half_index] = self._mixed(gains) * np.conj(plan.half_phase) * plan.half_gain / 4
-            tiles = _tiled(_plane(half, _HALF), *luma.shape)
-            read = plan.soft(plan.bins(fold(luma + tiles * hidden)), self._signs) * self._code
-            mean = max(float(read.mean()), 1e-6)
-            gains = np.clip(gains + 0.7 * (mean - read) / mean, 0.15, 3.5)
-            gains /= np.sqrt(np.mean(gains * gains))
-        return self._mixed(gains)
+        half = np.zeros((_HALF, _HALF // 2 + 1), np.complex64)
+        even = self._mixed(np.ones(len(self._code), np.float32))
+        # The inverse transform divides by the number of pixels, here a quarter as many.
+        half.ravel()[plan.half_index] = even * np.conj(plan.half_phase) * plan.half_gain / 4
+        tiles = _tiled(_plane(half, _HALF), *luma.shape)
+        read = plan.soft(plan.bins(fold(luma + tiles * strength)), self._signs) * self._code
+        mean = max(float(read.mean()), 1e-6)
+        return self._mixed(np.clip(1 + np.float32(0.7) * (mean - read) / mean, 0.15, 3.5))
 
     def _mixed(self, gains: NDArray[np.float32]) -> Bins:
         plan = self.layout
