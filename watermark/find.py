@@ -24,8 +24,11 @@ from watermark.tile import SMALL_SIDE, TILE, Bins, Layout, Plane, half_luma
 SCALES = (0.4, 1.7)
 """The smallest and the largest scale that is searched, in the file's pixels for one marked pixel."""
 
+SMALLEST = 0.24
+"""The smallest scale that is searched of what is neither turned nor stretched."""
+
 TURN, STRETCH = 3.0, 0.055
-"""Degrees either way, and how much width and height may be scaled against each other, that is searched at all scales."""
+"""Degrees either way, and how much width and height may be scaled against each other, that is searched."""
 
 LARGEST = 4096
 """Marked pixels a side; of larger pictures the middle is read."""
@@ -34,7 +37,7 @@ _LEVELS = 4  # times that the picture is brought to about half of the marked res
 _WINDOW = 256  # pixels of that which are searched at a time: more would ask for finer steps
 _SLACK = 1.3  # times the window, that a picture may have and still be searched as one
 _WIDE = 512  # pixels of that which places are refined on
-_STEP = 0.012  # of scale, stretch and turn (radians), that a window tells apart
+_COARSEST = 0.035  # step of scale, stretch and turn, however small a picture is
 _BETTER = 60  # places of each grid that are looked at once more
 _KEPT = 6  # places that are refined
 _BATCH = 64  # places at a time, so that their transforms stay in the processor's cache
@@ -69,49 +72,58 @@ class Place:
 
 @dataclass(frozen=True)
 class Guess:
-    """A place where a layout's template stands out, by `peak` standard deviations of what one place shows by chance."""
+    """A place where a layout's template stands out: `standing` is the square of its standard deviations above chance,
+    less what so many beginnings of the tiles as were tried there explain."""
 
-    peak: float
+    standing: float
     layout: Layout
     place: Place
 
 
 @dataclass(frozen=True)
 class _View:
-    """A picture at about half of the marked resolution, or its middle, as a spectrum with phases about the middle.
+    """A picture at about half of the marked resolution, or its middle, as a spectrum whose phases are about one pixel.
 
-    `shrunk` (x, y): the file's pixels for one of the view's; `step`: what it tells apart of scale, stretch and turn.
+    All (x, y) in the file's pixels: `size` of the picture; `shrunk`, what one of the view's pixels is; `about`, where
+    that pixel is from the picture's middle. `across` is the longer side, in tiles.
     """
 
     spectrum: NDArray[np.complex64]
+    size: tuple[int, int]
     shrunk: tuple[float, float]
-    step: float
+    about: tuple[float, float]
+    across: float
+
+    def step(self, plan: Layout) -> float:
+        """What can be told apart of scale, stretch and turn (radians): one more of the shortest waves across the view."""
+        return float(min(1 / (self.across * plan.ky.max()), _COARSEST))
 
 
 def search(lumas: Sequence[Luma], layouts: Sequence[Layout]) -> list[Guess]:
     """The places where a layout's template stands out most, the likeliest first. All `lumas` are taken to lie alike."""
-    edges = np.linspace(log(SCALES[0]), log(SCALES[1]), _LEVELS + 1)
+    edges = [log(SMALLEST), *np.linspace(log(SCALES[0]), log(SCALES[1]), _LEVELS + 1)]
     tried: list[tuple[float, Layout, Places, _View]] = []
     for low, high in pairwise(edges):
         plane, shrunk = _evened(lumas, exp((low + high) / 2))
-        wide = _view(plane, shrunk, _WIDE)
-        grids = [(wide, _places(low, high, wide.step, turn=0.0, stretch=0.0))]
-        if max(plane.shape) <= _SLACK * _WINDOW:
-            grids.append((wide, _places(low, high, wide.step)))
-        else:  # it takes too many steps to be searched whole for what is both turned and stretched
-            part = _view(plane, shrunk, _WINDOW)
-            grids.append((part, _places(low, high, part.step)))
-            either = [_places(low, high, wide.step, turn=0.0), _places(low, high, wide.step, stretch=0.0)]
-            grids.append((wide, np.concatenate(either)))
+        wide = _view(lumas[0], plane, shrunk, _WIDE)
+        part = wide if max(plane.shape) <= _SLACK * _WINDOW else _view(lumas[0], plane, shrunk, _WINDOW)
         for plan in layouts:
-            if fits(plan, lumas[0], exp(high)):
-                for view, places in grids:
-                    # The best of more places stands out more by chance: in squares, by twice the logarithm of their number.
-                    tops = _tops(view, plan, places)
-                    tried += [(peak**2 - 2 * log(len(places)), plan, place, wide) for peak, place in tops]
+            if not fits(plan, lumas[0], exp(high)):
+                continue
+            fine = wide.step(plan)
+            grids = [(wide, _places(low, high, fine, turn=0.0, stretch=0.0))]
+            if low >= log(SCALES[0]):
+                grids.append((part, _places(low, high, part.step(plan))))
+                if part is not wide:  # which takes too many steps to be searched for what is both turned and stretched
+                    either = [_places(low, high, fine, turn=0.0), _places(low, high, fine, stretch=0.0)]
+                    grids.append((wide, np.concatenate(either)))
+            for view, places in grids:
+                # The best of more places stands out more by chance: in squares, by twice the logarithm of their number.
+                tops = _tops(view, plan, places)
+                tried += [(standing - 2 * log(len(places)), plan, place, wide) for standing, place in tops]
     tried.sort(key=lambda one: -one[0])
     guesses = [_refined(view, plan, place) for _, plan, place, view in tried[:_KEPT]]
-    return sorted(guesses, key=lambda guess: -guess.peak)
+    return sorted(guesses, key=lambda guess: -guess.standing)
 
 
 def fits(plan: Layout, luma: Luma, scale: float) -> bool:
@@ -181,7 +193,8 @@ def _evened(lumas: Sequence[Luma], scale: float) -> tuple[Plane, tuple[float, fl
     return np.sum(planes, 0, dtype=np.float32), shrunk
 
 
-def _view(plane: Plane, shrunk: tuple[float, float], side: int) -> _View:
+def _view(luma: Luma, plane: Plane, shrunk: tuple[float, float], side: int) -> _View:
+    """The middle of a `plane` that was made from the middle of pictures like `luma`, up to `side` pixels a side."""
     part = _middle(plane, side)
     height, width = part.shape
     # Twice the picture's size, so that its spectrum is sampled finely enough to take the nearest value.
@@ -192,8 +205,17 @@ def _view(plane: Plane, shrunk: tuple[float, float], side: int) -> _View:
     strength = np.abs(seen)
     level = cv2.blur(strength, (15, 15)) + np.float32(1e-9)
     even = seen * np.minimum(1 / level, 2.2 / (strength + np.float32(1e-9)))
-    step = _STEP * min(_WINDOW / max(part.shape), 3.0)
-    return _View(even.astype(np.complex64), shrunk, step)
+    y, x = (
+        _aside(luma.shape[axis], round(plane.shape[axis] * shrunk[1 - axis]))
+        + shrunk[1 - axis] * (_aside(plane.shape[axis], part.shape[axis]) + (1 - part.shape[axis] % 2) / 2)
+        for axis in (0, 1)
+    )
+    return _View(even.astype(np.complex64), luma.shape[::-1], shrunk, (x, y), max(part.shape) / (TILE // 2))
+
+
+def _aside(whole: int, part: int) -> float:
+    """By how much the middle of `_middle`'s part is beside the whole's."""
+    return (whole - part) // 2 + part / 2 - whole / 2
 
 
 def _places(low: float, high: float, step: float, turn: float = radians(TURN), stretch: float = STRETCH) -> Places:
@@ -205,12 +227,12 @@ def _places(low: float, high: float, step: float, turn: float = radians(TURN), s
 
 def _tops(view: _View, plan: Layout, places: Places) -> list[tuple[float, Places]]:
     """The best places that are no neighbours: looked at roughly, and then the better of them finely."""
-    better = places[np.argsort(-_peaks(view, plan, places), kind="stable")[:_BETTER]]
-    peaks = _peaks(view, plan, better, fine=True)
+    better = places[np.argsort(-_standings(view, plan, places), kind="stable")[:_BETTER]]
+    standings = _standings(view, plan, better, fine=True)
     found: list[tuple[float, Places]] = []
-    for at in np.argsort(-peaks, kind="stable"):
-        if all(np.abs(better[at] - other).max() > 2.1 * view.step for _, other in found):
-            found.append((float(peaks[at]), better[at]))
+    for at in np.argsort(-standings, kind="stable"):
+        if all(np.abs(better[at] - other).max() > 2.1 * view.step(plan) for _, other in found):
+            found.append((float(standings[at]), better[at]))
         if len(found) == _KEPT:
             break
     return found
@@ -219,9 +241,10 @@ def _tops(view: _View, plan: Layout, places: Places) -> list[tuple[float, Places
 def _refined(view: _View, plan: Layout, place: Places) -> Guess:
     """The place nearby where the template stands out most, or about as much but simpler: not turned, not stretched."""
     around = np.stack(np.meshgrid([0.0], *[[-1.0, 0.0, 1.0]] * 3, indexing="ij"), -1).reshape(-1, 4)
-    peak, step, finest = 0.0, max(_STEP, view.step) / 2, view.step / 8
+    finest = view.step(plan) / 8
+    standing, step = 0.0, max(view.step(plan), 1 / (_WINDOW / (TILE // 2) * plan.ky.max())) / 2
     while step >= finest:
-        peak, place = _best(view, plan, place + step * around)
+        standing, place = _best(view, plan, place + step * around)
         step /= 2
     mirrored, scale, stretch, turn = place
     scales = scale + finest * np.arange(-6, 7)
@@ -233,46 +256,57 @@ def _refined(view: _View, plan: Layout, place: Places) -> Guess:
         [[mirrored, other, stretch, 0.0] for other in scales],
     ):
         lower, other = _best(view, plan, np.array(simple))
-        if lower**2 > peak**2 - _SIMPLER:
-            peak, place = lower, other
+        if lower > standing - _SIMPLER:
+            standing, place = lower, other
             break
     mirrored, scale, stretch, turn = (float(value) for value in place)
-    return Guess(peak, plan, Place(mirrored < 0, exp(scale + stretch / 2), exp(scale - stretch / 2), degrees(turn)))
+    return Guess(standing, plan, Place(mirrored < 0, exp(scale + stretch / 2), exp(scale - stretch / 2), degrees(turn)))
 
 
 def _best(view: _View, plan: Layout, places: Places) -> tuple[float, Places]:
-    peaks = _peaks(view, plan, places, fine=True)
-    return float(peaks.max()), places[peaks.argmax()]
+    standings = _standings(view, plan, places, fine=True)
+    return float(standings.max()), places[standings.argmax()]
 
 
-def _peaks(view: _View, plan: Layout, places: Places, fine: bool = False) -> NDArray[np.float32]:
-    """(places,): how far the template stands out at each, in standard deviations.
+def _standings(view: _View, plan: Layout, places: Places, fine: bool = False) -> NDArray[np.float32]:
+    """(places,): how far the template stands out at each, see `Guess`: either wherever its tiles begin, or right where
+    they do in a picture of which nothing was cropped.
 
     `fine` looks between the spectrum's values, and between the beginnings that the template's frequencies just tell
     apart; else a peak is found at three quarters of its height or more.
     """
-    ky, kx = plan.ky[plan.sync], plan.kx[plan.sync]
+    k = np.stack([plan.kx, plan.ky])[:, plan.sync].astype(np.float32)
     expected = (np.conj(plan.template) * plan.amplitude[plan.sync]).astype(np.complex64)
-    side = fft.next_fast_len((4 if fine else 2) * int(plan.ky.max()) + 1, real=True)
-    at = (ky % side) * (side // 2 + 1) + kx
+    rough = 2 * int(plan.ky.max()) + 1
+    side = fft.next_fast_len(2 * rough if fine else rough, real=True)
+    at = (plan.ky[plan.sync] % side) * (side // 2 + 1) + plan.kx[plan.sync]
     mirrored, scale, stretch, turn = places.T
     across, along = mirrored * np.exp(scale + stretch / 2), np.exp(scale - stretch / 2)
     # Where pixels move by a matrix, a wave's cycles a pixel move by the transpose of its inverse.
     x, y = (shrunk * len(view.spectrum) / TILE for shrunk in view.shrunk)
     c, s = np.cos(turn), np.sin(turn)
     waves = np.stack([x * c / across, -x * s / along, y * s / across, y * c / along], 1).astype(np.float32)
-    k = np.stack([kx, ky]).astype(np.float32)
-    peaks = np.empty(len(places), np.float32)
+    # The marked pixel that the spectrum's phases are about, if the picture's corner is that of what was marked.
+    begin = [
+        (size / 2 + about * sign) / scaled - 0.5
+        for size, about, sign, scaled in zip(view.size, view.about, (mirrored, 1.0), (np.abs(across), along), strict=True)
+    ]
+    phases = (2 * np.pi / TILE * np.stack(begin, 1)).astype(np.float32)
+    standings = np.empty(len(places), np.float32)
     for start in range(0, len(places), _BATCH):
         batch = slice(start, start + _BATCH)
         right, down = waves[batch, :2] @ k, waves[batch, 2:] @ k
         values = (_between if fine else _nearest)(view.spectrum, right, down) * expected
+        values[np.maximum(np.abs(right), np.abs(down)) >= len(view.spectrum) / 2] = 0  # finer than the picture's pixels
+        power = 2 * (values.real**2 + values.imag**2).sum(1) + np.float32(1e-12)
+        phase = phases[batch] @ k
+        uncropped = 2 * (values.real * np.cos(phase) + values.imag * np.sin(phase)).sum(1)
         grid = np.zeros((len(values), side * (side // 2 + 1)), np.complex64)
         grid[:, at] = values
         fit = fft.irfft2(grid.reshape(-1, side, side // 2 + 1), (side, side), overwrite_x=True)
-        spread = np.sqrt(2 * (values.real**2 + values.imag**2).sum(1)) / side**2
-        peaks[batch] = fit.reshape(len(values), -1).max(1) / (spread + np.float32(1e-12))
-    return peaks
+        anywhere = fit.reshape(len(values), -1).max(1) * side**2
+        standings[batch] = np.maximum(anywhere**2 / power - 2 * log(rough**2), np.maximum(uncropped, 0) ** 2 / power)
+    return standings
 
 
 def _nearest(spectrum: Bins, right: Plane, down: Plane) -> Bins:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from forgeline.clip import MediaType
 from forgeline.peek import Glance, Luma, peek
 from watermark.evidence import Evidence, false_accept, score
-from watermark.find import SCALES, Place, fits, moved, search, settled, upright
+from watermark.find import SMALLEST, Place, fits, moved, search, settled, upright
 from watermark.keys import ShardKey
 from watermark.metadata import Tag, read_tag
 from watermark.payload import MAC_BITS, Mark, decode, encode, payload, proven
@@ -165,7 +165,7 @@ def _looks(glance: Glance, layouts: Sequence[Layout]) -> Iterator[_Look]:
     A video's mark lives in its key pictures, so these are read first, and the others only where that was not enough.
     """
     few = _alike(list(glance.keys(_KEY_PICTURES)))
-    if not few or min(few[0].shape) < SCALES[0] * TILE:
+    if not few or min(few[0].shape) < SMALLEST * TILE:
         return
     unscaled = [plan for plan in layouts if fits(plan, few[0], 1.0)]
     for place in (Place(), Place(mirrored=True)):
