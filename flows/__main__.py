@@ -57,6 +57,7 @@ def _parser() -> argparse.ArgumentParser:
     stage("plan", _plan, "splits with their proof, and who is made from whom")
     stage("train", _train, "train a generator on the train split", "generator")
     stage("generate", _generate, "make and seal what the plan says", "generator")
+    stage("variants", _variants, "encode sealed videos as others would, both classes alike", "variant")
     stage("score", _score, "every evaluator over every pair")
     stage("audit", _audit, "check what a release promises")
     stage("release", _release, "the gated, split, sharded dataset with its card")
@@ -143,6 +144,13 @@ def _generate(options: argparse.Namespace) -> None:
     from flows.generate import generate
 
     generate(options.generator, params)
+
+
+def _variants(options: argparse.Namespace) -> None:
+    params = _params()
+    from flows.variants import variants
+
+    variants(options.variant, params)
 
 
 def _score(options: argparse.Namespace) -> None:

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from flows import workspace
 from flows.items import Finished, Item, bring_up_to_date
-from flows.matched import made, matched
+from flows.matched import made, matched, variant_id, varied
 from flows.params import Params
 from flows.plan import SPLITS_FILE, plan_file
 from forgeline.code import code_digest, library_versions
@@ -26,7 +26,7 @@ from forgeline.sample import Sample
 from forgeline.terms import join
 from generators.plugin import Trained
 from sources.corpus import Source
-from watermark.gate import examine
+from watermark.gate import ATTACKED, MATCHED, examine
 from watermark.keys import master
 from watermark.metadata import read_tag
 from watermark.payload import Mark
@@ -39,7 +39,7 @@ _SHOWN = 20
 def audit(params: Params) -> bool:
     """Write data/audit/audit.json: each check with what it found; give whether all passed."""
     with holding(workspace.lock("audit")):
-        rows = matched(made(params.generators))
+        rows = matched([*made(params.generators), *varied(params.variants)])
         checks: dict[str, Callable[[Sequence[Sample], Params], Iterator[str]]] = {
             "plan": _as_planned,
             "manifest": _promises,
@@ -73,13 +73,18 @@ def require_passed() -> None:
 
 
 def _as_planned(rows: Sequence[Sample], params: Params) -> Iterator[str]:
-    there = {s.sample_id for s in rows}
+    there = {s.sample_id for s in rows if s.variant == "master"}
     for name in params.generators:
         lines = plan_file(name).read_text(encoding="utf-8").splitlines()[1:]
         planned = {json.loads(line)["sample"]["sample_id"] for line in lines}
         yield from (f"{name} {missing}: planned, not made" for missing in sorted(planned - there))
         there -= planned
     yield from (f"{extra}: made, not planned" for extra in sorted(there))
+    passed_on = {s.sample_id for s in rows if s.variant != "master"}
+    videos = {s.sample_id for s in matched(made(params.generators)) if s.reason is None and s.media_type == "video"}
+    due = {variant_id(video, name) for video in videos for name in params.variants}
+    yield from (f"{missing}: was to be made, and is not there" for missing in sorted(due - passed_on))
+    yield from (f"{extra}: is the variant of nothing that stands" for extra in sorted(passed_on - due))
 
 
 def _promises(rows: Sequence[Sample], params: Params) -> Iterator[str]:
@@ -120,7 +125,8 @@ def _gate(job: _Job) -> Finished:
         said = tag and (tag.sample_id, tag.licence, tag.permitted_use, tag.release)
         if tag is None or said != (sample.sample_id, sample.licence, sample.permitted_use, job.release):
             raise PromiseError(path, "says other things of itself than its row", "make it again")
-        examine(path, master(key_id).shard(shard), mark, tag, sample.sound_mark_read is not None)
+        least = MATCHED if sample.variant == "master" else ATTACKED
+        examine(path, master(key_id).shard(shard), mark, tag, sample.sound_mark_read is not None, least)
     except (FactoryError, OSError) as error:
         return Finished(replace(sample, reason=str(error)), ())
     return Finished(sample, ())

@@ -24,7 +24,7 @@ from generators.plugin import Generator, Trained
 from watermark.keys import master
 from watermark.metadata import Tag
 from watermark.payload import Mark
-from watermark.seal import Seal, Sealed, seal
+from watermark.seal import Seal, seal
 
 DONE = "model.json"
 """Names what a model was made from; a folder without it holds a training that is not finished."""
@@ -149,19 +149,9 @@ def _make(job: _Job) -> Finished:
         fingerprint=sealed.fingerprint,
         sha256=sealed.sha256,
         bytes=sealed.bytes,
-        scores={name: round(value, 3) for name, value in _scores(sealed).items() if value is not None},
+        scores=sealed.figures(),
     )
     return Finished(done, (sealed.path, *([sealed.mask] if sealed.mask else [])))
-
-
-def _scores(sealed: Sealed) -> dict[str, float | None]:
-    verdict = sealed.verdict
-    return {
-        "mark_score": verdict.score,
-        "mark_score_attacked": verdict.attacked,
-        "sound_mark_score": verdict.sound_score,
-        "mark_psnr": sealed.psnr,
-    }
 
 
 @cache

@@ -2,6 +2,7 @@
 
 import difflib
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,6 +11,7 @@ import yaml
 from pydantic import BaseModel, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from evaluators.table import EVALUATORS
+from forgeline.degrade import Variant
 from forgeline.errors import ParamsError
 from forgeline.sample import SPLITS, Split
 from forgeline.section import Section
@@ -75,7 +77,7 @@ class Release(Section):
 
 
 class Params(BaseModel):
-    """All sections; `sources`, `generators` and `evaluators` hold plug-ins by name."""
+    """All sections; `sources`, `generators` and `evaluators` hold plug-ins by name, `variants` what each is."""
 
     model_config = Section.model_config | {"arbitrary_types_allowed": True}
 
@@ -86,6 +88,7 @@ class Params(BaseModel):
     generate: Generate
     generators: dict[str, Section]
     seal: Seal
+    variants: dict[str, Variant]
     score: Score
     evaluators: dict[str, Section]
     release: Release
@@ -109,6 +112,17 @@ class Params(BaseModel):
     def _generators(cls, value: Any) -> dict[str, Section]:
         items = _mapping(value, "generators").items()
         return {name: _plugin(GENERATORS, name, name, section or {}) for name, section in items}
+
+    @field_validator("variants", mode="before")
+    @classmethod
+    def _variants(cls, value: Any) -> Any:
+        sections = _mapping(value, "variants")
+        if not sections:
+            raise _NamedError((), "names none", "name at least one, such as `c23: {encoding: {crf: 23}}`")
+        for name in sections:
+            if not re.fullmatch(r"[a-z0-9_]+", str(name)) or name == "master":
+                raise _NamedError((str(name),), "is no name for a variant", "use small letters, digits and _, and not master")
+        return {name: section or {} for name, section in sections.items()}
 
     @field_validator("evaluators", mode="before")
     @classmethod

@@ -7,16 +7,15 @@ hangs on the names involved (rendezvous hashing), so one clip more or less alter
 import json
 import shutil
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 from typing import Any
 
 from flows import workspace
-from flows.params import Params
+from flows.params import Params, shard_name
 from flows.params import Plan as PlanSection
-from flows.params import shard_name
 from forgeline.code import code_digest, library_versions
 from forgeline.errors import FactoryError, MediaError, PromiseError, SourceError, TermsError
 from forgeline.files import sha256_of, write_text
@@ -70,7 +69,12 @@ def plan(params: Params, today: date) -> dict[str, list[Planned]]:
         for line in _unpaired(planned, params):
             print(line, flush=True)
         _write(planned, parents, components, refused, params)
-        wanted = {workspace.REAL: params.sources, workspace.MODELS: params.generators, workspace.MADE: params.generators}
+        wanted: dict[Path, Collection[str]] = {
+            workspace.REAL: params.sources,
+            workspace.MODELS: params.generators,
+            workspace.MADE: params.generators,
+            workspace.VARIANTS: params.variants,
+        }
         for folder, names in wanted.items():
             for stray in folder.glob("*") if folder.is_dir() else ():
                 if stray.is_dir() and stray.name not in names:

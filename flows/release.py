@@ -24,7 +24,7 @@ import yaml
 from flows import workspace
 from flows.audit import require_passed
 from flows.croissant import croissant
-from flows.matched import made, matched
+from flows.matched import made, matched, varied
 from flows.params import Params
 from flows.score import FIGURES, ROWS
 from flows.terms import joined
@@ -82,13 +82,14 @@ def release(params: Params) -> list[Sample]:
     """Bring data/release up to date and give its rows. FactoryError when the audit failed."""
     with holding(workspace.lock("release")):
         require_passed()
-        rows = [s for s in matched(made(params.generators)) if s.reason is None]
+        rows = [s for s in matched([*made(params.generators), *varied(params.variants)]) if s.reason is None]
         demand("release", pa.Table.from_pylist([to_record(s) for s in rows], schema=SCHEMA))
         scored = {s.sample_id: dict(s.scores) for s in read_manifest(ROWS / workspace.MANIFEST)}
         names = sorted({name for s in rows for name in s.scores} | {n for scores in scored.values() for n in scores})
         shards: dict[tuple[str, str, str], list[Sample]] = defaultdict(list)
         for sample in rows:
-            shards[str(sample.split), config(sample), str(sample.shard)].append(sample)
+            shard = str(sample.shard) if sample.variant == "master" else f"{sample.shard}-{sample.variant}"
+            shards[str(sample.split), config(sample), shard].append(sample)
         kept = {CARD, CROISSANT, TERMS}
         schemas: dict[str, pa.Schema] = {}
         for (split, name, shard), members in sorted(shards.items()):
@@ -213,12 +214,9 @@ def _card(rows: Sequence[Sample], params: Params) -> str:
             for name in configs
         ],
     }
-    counts = Counter((s.method, s.role, s.label, s.split) for s in rows)
-    kinds = sorted({key[:3] for key in counts}, key=lambda k: (k[1] != "control", k))
-    table = "\n".join(
-        f"| {method} | {role} | {label} | " + " | ".join(str(counts[method, role, label, s]) for s in SPLITS) + " |"
-        for method, role, label in kinds
-    )
+    counts = Counter((s.method, s.variant, s.role, s.label, s.split) for s in rows)
+    kinds = sorted({key[:4] for key in counts}, key=lambda k: (k[2] != "control", k))
+    table = "\n".join(f"| {' | '.join(kind)} | " + " | ".join(str(counts[*kind, s]) for s in SPLITS) + " |" for kind in kinds)
     people = {s: len({p for r in rows if r.split == s for p in (r.target_id, r.source_id) if p}) for s in SPLITS}
     key = "the public demo key, which proves nothing" if params.seal.key == "demo" else f"key {params.seal.key}"
     return f"""---
@@ -238,13 +236,14 @@ val = load_dataset("{params.release.name}", "{configs[-1] if "video" not in conf
 
 ## What is in it
 
-| method | role | label | train | val | test |
-|---|---|---|---|---|---|
+| method | variant | role | label | train | val | test |
+|---|---|---|---|---|---|---|
 {table}
 
 People: {", ".join(f"{people[s]} in {s}" for s in SPLITS)}; nobody is in two splits, nor is a recording or a file. A fake's
-`pair_id` is its control's `sample_id`. `mask` says, frame by frame, what was changed, and `segments` when; the mask of a
-control is empty. Null twins (the machinery with the person's own face) are in a config of their own.
+`pair_id` is its control's `sample_id`. A variant is its master as others pass it on, encoded again, and keeps its mark. `mask`
+says, frame by frame, what was changed, and `segments` when; the mask of a control is empty. Null twins (the machinery with the
+person's own face) are in a config of their own.
 
 ## How it was checked
 

@@ -127,7 +127,7 @@ def broken_promises(table: pa.Table) -> Iterator[str]:
     yield from (f"{name}: appears {count} times" for name, count in Counter(ids).items() if count > 1)
     controls: dict[str, str | None] = {}
     people: dict[str, set[str]] = {}
-    marks: Counter[tuple[str | None, str | None]] = Counter()
+    marks: Counter[tuple[str | None, str | None, str | None]] = Counter()
     pairs: list[tuple[str, str | None, str | None]] = []
     for batch in table.to_batches(max_chunksize=8192):
         columns = [batch.column(name).to_pylist() for name in NAMES]
@@ -142,9 +142,9 @@ def broken_promises(table: pa.Table) -> Iterator[str]:
             for person in (row["target_id"], row["source_id"]):
                 if person:
                     people.setdefault(person, set()).add(str(row["split"]))
-            marks[row["mark_key_id"], row["mark_id"]] += 1
+            marks[row["mark_key_id"], row["mark_id"], row["variant"]] += 1
             pairs.append((which, row["pair_id"], row["split"]))
-    yield from (f"mark {mark} is used {count} times under key {key}" for (key, mark), count in marks.items() if count > 1)
+    yield from (f"mark {mark} is used {count} times under key {key}" for (key, mark, _), count in marks.items() if count > 1)
     for person, splits in people.items():
         if len(splits) > 1:
             yield f"{person}: is in more than one split ({', '.join(sorted(splits))})"
@@ -158,8 +158,9 @@ def broken_promises(table: pa.Table) -> Iterator[str]:
 
 def _broken_row(row: dict[str, Any]) -> Iterator[str]:
     recipe = row["recipe"] or ""
-    if not _HEX20.fullmatch(row["sample_id"] or "") or row["sample_id"] != recipe_id(recipe):
-        yield "its id is not its recipe's"
+    own, _, variant = (row["sample_id"] or "").partition("-")
+    if not _HEX20.fullmatch(own) or own != recipe_id(recipe) or (variant or "master") != row["variant"]:
+        yield "its id is not its recipe's, or not its variant's"
     try:
         told = json.loads(recipe)
     except ValueError:

@@ -223,7 +223,8 @@ def _sound(path: Path, timing: _Timing) -> Sound | None:
             return None
         rate = int(stream.rate)
         samples = np.zeros(round(timing.frames / timing.fps * rate), np.float32)
-        resampler = av.AudioResampler(format="flt", layout="mono", rate=rate)
+        # By way of integers: to floats, the resampler adds channels up beyond full scale.
+        resampler = av.AudioResampler(format="s32", layout="mono", rate=rate)
         at: int | None = None
         for frame in container.decode(stream):
             if frame.pts is not None and frame.time_base is not None:
@@ -233,10 +234,14 @@ def _sound(path: Path, timing: _Timing) -> Sound | None:
                     at = due
             frame.pts = None
             for piece in resampler.resample(frame):
-                at = _place(samples, np.asarray(piece.to_ndarray().reshape(-1), np.float32), at or 0)
+                at = _place(samples, _level(piece), at or 0)
         for piece in resampler.resample(None):
-            at = _place(samples, np.asarray(piece.to_ndarray().reshape(-1), np.float32), at or 0)
+            at = _place(samples, _level(piece), at or 0)
     return Sound(samples, rate)
+
+
+def _level(piece: av.AudioFrame) -> NDArray[np.float32]:
+    return (piece.to_ndarray().reshape(-1) / 2.0**31).astype(np.float32)
 
 
 def _place(samples: NDArray[np.float32], piece: NDArray[np.float32], at: int) -> int:

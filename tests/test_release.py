@@ -32,7 +32,7 @@ COLUMNS = (
 def params(tiny: Checkout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Params:
     """A workspace with a copy of what the tiny checkout made, as current folder; and its params."""
     shutil.copy2(tiny.path / "params.yaml", tmp_path)
-    for name in ("real", "plan", "made", "scores", "audit"):
+    for name in ("real", "plan", "made", "variants", "scores", "audit"):
         shutil.copytree(tiny.path / "data" / name, tmp_path / "data" / name)
     monkeypatch.chdir(tmp_path)
     return load_params()
@@ -108,7 +108,7 @@ def test_the_card_names_every_config_and_file(tiny: Checkout) -> None:
     there = {f"{p.parts[-3]}/{p.parts[-2]}" for p in (tiny.path / "data/release").glob("*/*/*.parquet")}
     assert named == there
     assert [c["config_name"] for c in head["configs"] if c.get("default")] == ["video"]
-    assert "| blend_swap | forgery | fake | 2 | 2 | 0 |" in card
+    assert "| blend_swap | c40 | forgery | fake | 2 | 2 | 0 |" in card
 
 
 def test_croissant_is_valid_and_streams_the_samples(tiny: Checkout) -> None:

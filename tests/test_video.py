@@ -605,3 +605,23 @@ def test_memory_does_not_grow_with_length() -> None:
         done = subprocess.run(command, cwd=Path(__file__).parents[1], env=env, capture_output=True, text=True, check=True)
         peaks.append(float(done.stdout.splitlines()[-1].split("|")[5]))
     assert peaks[1] - peaks[0] < 25
+
+
+def test_channels_are_mixed_without_leaving_full_scale(tmp_path: Path) -> None:
+    """Both ears hear the same: mixed to one, it is what each heard."""
+    path = tmp_path / "a.mkv"
+    level = np.sin(np.arange(24000) / 9).astype(np.float32) * 0.98
+    with av.open(str(path), "w") as file:
+        seen = file.add_stream("libx264", rate=25, width=64, height=64)
+        heard = file.add_stream("pcm_s16le", rate=48000, layout="stereo")
+        for _ in range(12):
+            file.mux(seen.encode(av.VideoFrame.from_ndarray(np.zeros((64, 64, 3), np.uint8), format="rgb24")))
+        block = np.repeat((level * 32767).astype(np.int16), 2)[None]
+        frame = av.AudioFrame.from_ndarray(block, format="s16", layout="stereo")
+        frame.sample_rate = 48000
+        file.mux(heard.encode(frame))
+        for stream in (seen, heard):
+            file.mux(stream.encode(None))
+    sound = open_video(path).sound()
+    assert sound is not None
+    assert np.abs(sound.samples[:23000] - level[:23000]).max() < 1e-3

@@ -71,6 +71,16 @@ class Sealed:
     psnr: float | None
     fingerprint: str
 
+    def figures(self) -> dict[str, float]:
+        """Scores of the marks and what marking cost, by name, as a row holds them."""
+        named = {
+            "mark_score": self.verdict.score,
+            "mark_score_attacked": self.verdict.attacked,
+            "sound_mark_score": self.verdict.sound_score,
+            "mark_psnr": self.psnr,
+        }
+        return {name: round(value, 3) for name, value in named.items() if value is not None}
+
 
 def seal(made: Made, path: Path, mark: Mark, key: ShardKey, tag: Tag, settings: Seal) -> Sealed:
     """Mark, encode and tag a made clip into `path` (.mp4 or .png), its masks into `<stem>.mask.mp4` or `.png` beside it.
