@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from scipy import fft
 
 from forgeline.peek import Luma
-from watermark.tile import SMALL_SIDE, TILE, Bins, Layout, Plane, half_luma
+from watermark.tile import SMALL_SIDE, TILE, Bins, Layout, Plane, evened, half_luma
 
 SCALES = (0.4, 1.7)
 """The smallest and the largest scale that is searched, in the file's pixels for one marked pixel."""
@@ -104,7 +104,7 @@ def search(lumas: Sequence[Luma], layouts: Sequence[Layout]) -> list[Guess]:
     edges = [log(SMALLEST), *np.linspace(log(SCALES[0]), log(SCALES[1]), _LEVELS + 1)]
     tried: list[tuple[float, Layout, Places, _View]] = []
     for low, high in pairwise(edges):
-        plane, shrunk = _evened(lumas, exp((low + high) / 2))
+        plane, shrunk = _together(lumas, exp((low + high) / 2))
         wide = _view(lumas[0], plane, shrunk, _WIDE)
         part = wide if max(plane.shape) <= _SLACK * _WINDOW else _view(lumas[0], plane, shrunk, _WINDOW)
         for plan in layouts:
@@ -179,17 +179,14 @@ def _resized(luma: Luma, size: tuple[int, int]) -> tuple[Plane, tuple[float, flo
     return plane, (width / size[0], height / size[1])
 
 
-def _evened(lumas: Sequence[Luma], scale: float) -> tuple[Plane, tuple[float, float]]:
-    """The pictures' sum at half of the marked resolution, without what varies slowly, of even contrast."""
+def _together(lumas: Sequence[Luma], scale: float) -> tuple[Plane, tuple[float, float]]:
+    """The pictures evened out at half of the marked resolution, and added up; and by how much they were shrunk."""
     planes = []
     for luma in lumas:
         part = _middle(luma, ceil(2 * _WIDE * scale))
         size = max(round(part.shape[1] / 2 / scale), 8), max(round(part.shape[0] / 2 / scale), 8)
         plane, shrunk = _resized(part, size)
-        rough = plane - cv2.blur(cv2.blur(plane, (9, 9)), (9, 9))
-        power = cv2.blur(cv2.blur(rough * rough, (9, 9)), (9, 9))
-        contrast = np.sqrt(np.maximum(power, np.float32(0)))  # a box filter's sums can fall below zero by rounding
-        planes.append(np.clip(rough / (contrast + np.float32(1.2)), np.float32(-2.5), np.float32(2.5)))
+        planes.append(evened(plane))
     return np.sum(planes, 0, dtype=np.float32), shrunk
 
 
