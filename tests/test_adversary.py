@@ -3,7 +3,7 @@
 Tests whose name says that something can be done are no promise but a known limit: if one fails, tell the docs.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -278,26 +278,30 @@ def doctored(picture: Picture) -> Picture:
     return blurred(picture, 0.5)
 
 
-def test_a_detector_trained_on_marked_classes_is_not_moved_by_a_mark() -> None:
+def test_a_detector_trained_on_marked_classes_is_hardly_moved_by_a_mark() -> None:
     pictures = squares(256)
-    train, test = pictures[:96], pictures[96:]
-    real = [marked(picture, number, MASTER.shard("control-train-0000")) for number, picture in enumerate(train)]
-    fake = [marked(doctored(picture), 500 + number, MASTER.shard("swap-train-0000")) for number, picture in enumerate(train)]
-    framed = [marked(picture, number, master(DEMO).shard("x")) for number, picture in enumerate(test)]
+    key = MASTER.shard("train-0000")
+    plain = [features(picture) for picture in pictures]
+    real = [features(marked(picture, number, key)) for number, picture in enumerate(pictures)]
+    fake = [features(marked(doctored(picture), 500 + number, key)) for number, picture in enumerate(pictures)]
+    framed = [features(marked(picture, number, master(DEMO).shard("x"))) for number, picture in enumerate(pictures)]
 
-    def called_fake(reals: Sequence[Picture], fakes: Sequence[Picture]) -> tuple[float, float]:
-        """How many other real photographs a detector trained on these calls fake: as they are, and marked to frame."""
-        known = np.array([features(picture) for picture in [*reals, *fakes]])
-        middle, spread = known.mean(0), known.std(0)
-        labels = [0] * len(reals) + [1] * len(fakes)
-        detector = LogisticRegression(C=10, max_iter=5000).fit((known - middle) / spread, labels)
-        asked = [np.array([features(picture) for picture in some]) for some in (test, framed)]
-        before, after = (float(np.mean(detector.predict((some - middle) / spread))) for some in asked)
-        return before, after
+    def called_fake(reals: list[NDArray[np.float64]]) -> tuple[float, float]:
+        """How many real photographs a detector of `fake` against these calls fake: as they are, and marked to frame. It
+        learns from one half of the photographs and is asked about the other, and the other way round."""
+        before, after = [], []
+        for learnt, asked in ((slice(0, None, 2), slice(1, None, 2)), (slice(1, None, 2), slice(0, None, 2))):
+            known = np.array([*reals[learnt], *fake[learnt]])
+            middle, spread = known.mean(0), known.std(0)
+            labels = np.repeat([0, 1], len(known) // 2)
+            detector = LogisticRegression(C=10, max_iter=5000).fit((known - middle) / spread, labels)
+            before += detector.predict((np.array(plain[asked]) - middle) / spread).tolist()
+            after += detector.predict((np.array(framed[asked]) - middle) / spread).tolist()
+        return float(np.mean(before)), float(np.mean(after))
 
-    before, after = called_fake(train, fake)
+    before, after = called_fake(plain)
     print(f"marks on fakes alone: real photographs called fake {before:.2f}, marked to frame {after:.2f}")
-    assert after - before > 0.3  # the shortcut that marks on one class teach
-    before, after = called_fake(real, fake)
+    assert after - before > 0.4  # the shortcut that marks on one class teach
+    before, after = called_fake(real)
     print(f"marks on both: real photographs called fake {before:.2f}, marked to frame {after:.2f}")
-    assert after - before < 0.1
+    assert after - before < 0.2
