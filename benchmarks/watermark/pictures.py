@@ -39,9 +39,9 @@ def measure(material: Material, rivals: Sequence[Rival]) -> list[Goal]:
     large = [
         _compare("Photographs", material.photographs, repeats, rivals),
         _compare("Demo frames, 1024 px", material.portraits(1024), 1, []),
-        _compare("Demo frames, 512 px", material.portraits(512), 2 * repeats, rivals),
+        _compare("Demo frames, 512 px", material.portraits(512), repeats, rivals),
     ]
-    small = _compare("Demo frames, 256 px", material.portraits(256), 2 * repeats, rivals)
+    small = _compare("Demo frames, 256 px", material.portraits(256), repeats, rivals)
     return [*_large_goals(large), *_small_goals(small)]
 
 
