@@ -37,6 +37,10 @@ _ATTACKED_PICTURES = 4  # the first key pictures of a video
 HowRead = Literal["payload", "matched"]
 
 
+class WeakMarkError(MediaError):
+    """The mark is not in the file, or too faint."""
+
+
 @dataclass(frozen=True)
 class Verdict:
     """How the marks of a file read; scores are matched ones, in standard deviations of chance.
@@ -55,7 +59,8 @@ class Verdict:
 def examine(path: Path, key: ShardKey, mark: Mark, tag: Tag, sound_marked: bool, least: float = MATCHED) -> Verdict:
     """Read a sealed file (.mp4 or .png), and attack it unless less than MATCHED is asked of it (a heavy variant).
 
-    Raises MediaError when a mark can't be read, or the file not be decoded, PromiseError when the tag or the sound is gone.
+    Raises WeakMarkError when a mark can't be read, MediaError when the file can't be decoded, and PromiseError when the tag
+    or the sound is gone.
     """
     if read_tag(path) != tag:
         raise PromiseError(path, "does not give its tag back", "make it again")
@@ -97,7 +102,7 @@ def _how(exact: bool) -> HowRead:
 def _demand(path: Path, score: float, least: float, where: str = "") -> None:
     if score < least:
         what = f"does not give its mark back{where} (score {score:.1f}, needed {least:g})"
-        raise MediaError(path, what, "leave it out, or lower seal.encoding.crf in params.yaml")
+        raise WeakMarkError(path, what, "leave it out, or lower seal.encoding.crf in params.yaml")
 
 
 def _kept(pictures: Iterable[Picture], first: list[Picture]) -> Iterator[Picture]:

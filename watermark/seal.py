@@ -24,7 +24,7 @@ from forgeline.image import open_image, write_image
 from forgeline.section import Section
 from forgeline.video import Encoding, MaskWriter, VideoWriter, open_video, read_masks
 from watermark.fingerprint import Fingerprint
-from watermark.gate import ATTACKED, Verdict, examine
+from watermark.gate import ATTACKED, Verdict, WeakMarkError, examine
 from watermark.keys import DEMO, ShardKey
 from watermark.metadata import PNG_KEYWORD, Tag, append_to_mp4, packet
 from watermark.payload import Mark
@@ -103,14 +103,14 @@ def seal_variant(
     `make` gives the copy again for each attempt. What is left of the mark may do; where it doesn't, the same pattern is
     added, and made stronger until a reader who expects it finds it in the encoded file. Raises as `seal` does.
     """
-    lost: MediaError | None = None
+    lost: WeakMarkError | None = None
     for strength_db in _VARIANT_DB:
         marker = Marker(key, mark, encoding.gop, strength_db) if strength_db else None
         try:
             return _sealed(
                 make(), path, marker, encoding, lambda file: examine(file, key, mark, tag, sound_marked, ATTACKED), tag
             )
-        except MediaError as error:
+        except WeakMarkError as error:
             lost = error
     raise MediaError(path, "can't carry its mark however strong it is", "leave the variant out") from lost
 
