@@ -349,9 +349,13 @@ def _draft(name: str, section: Section, cast: tuple[Sample, ...], control: Plann
         licence=terms.licence,
         permitted_use=terms.permitted_use,
     )
-    captured = "digitalCreation" if getattr(params.sources[target.source], "kind", "") == "demo" else "digitalCapture"
-    source_type = captured if generator.source_type == "digitalCapture" else generator.source_type
-    return Planned(sample, 0, source_type, () if nobody else cast)
+    rendered = getattr(params.sources[target.source], "kind", "") == "demo"
+    source_type = _OF_RENDERED.get(generator.source_type) if rendered else None
+    return Planned(sample, 0, source_type or generator.source_type, () if nobody else cast)
+
+
+_OF_RENDERED = {"digitalCapture": "digitalCreation", "compositeCapture": "composite"}
+"""The source types of what no camera saw, for those of what one did."""
 
 
 def _joined(cast: Sequence[Sample], learned: bool, params: Params) -> Joined:

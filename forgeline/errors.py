@@ -38,7 +38,7 @@ class WeightsError(FactoryError):
 
 
 class KeyFileError(FactoryError):
-    """A watermark key that is missing, unreadable or not allowed here."""
+    """A key or certificate that is missing, unreadable or not allowed here."""
 
 
 class ModelError(FactoryError):

@@ -41,7 +41,7 @@ class Attributes(Section):
     changes: ClassVar[frozenset[Stream]] = frozenset({"video"})
     apparent: ClassVar[Literal["target", "source", "nobody"]] = "target"
     control: ClassVar[str] = "control"
-    source_type: ClassVar[str] = "compositeSynthetic"
+    source_type: ClassVar[str] = "composite"
 
     def __call__(self, parents: Sequence[Clip], rng: np.random.Generator) -> Made:
         """The target with its face bent in every frame where it is seen and not turned too far."""

@@ -55,7 +55,7 @@ class BlendSwap(Section):
     changes: ClassVar[frozenset[Stream]] = frozenset({"video"})
     apparent: ClassVar[Literal["target", "source", "nobody"]] = "source"
     control: ClassVar[str] = "control"
-    source_type: ClassVar[str] = "compositeSynthetic"
+    source_type: ClassVar[str] = "compositeCapture"
 
     def __call__(self, parents: Sequence[Clip], rng: np.random.Generator) -> Made:
         """The target with the source's face in every frame where it is seen and not turned too far."""

@@ -63,7 +63,7 @@ class LipSync(Section):
     changes: ClassVar[frozenset[Stream]] = frozenset({"video", "audio"})
     apparent: ClassVar[Literal["target", "source", "nobody"]] = "target"
     control: ClassVar[str] = "control"
-    source_type: ClassVar[str] = "compositeSynthetic"
+    source_type: ClassVar[str] = "composite"
 
     def __call__(self, parents: Sequence[Clip], rng: np.random.Generator) -> Made:
         """The target's picture, its mouth bent to the other's speech, which is cut or padded to the target's length."""

@@ -208,7 +208,7 @@ def test_says_what_it_is(name: str) -> None:
         assert generator.content_class == labels[generator.role]
     assert (generator.casting == "nobody") == (generator.apparent == "nobody")
     assert generator.source_type in {
-        "digitalCapture", "compositeCapture", "compositeSynthetic", "trainedAlgorithmicMedia", "algorithmicallyEnhanced",
+        "digitalCapture", "compositeCapture", "composite", "trainedAlgorithmicMedia", "algorithmicallyEnhanced",
     }  # fmt: skip
     assert type(generator).__doc__
     assert all(field.description for field in type(built(name)).model_fields.values()), "a field without help"
