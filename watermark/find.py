@@ -37,6 +37,7 @@ _LEVELS = 4  # times that the picture is brought to about half of the marked res
 _WINDOW = 256  # pixels of that which are searched at a time: more would ask for finer steps
 _SLACK = 1.3  # times the window, that a picture may have and still be searched as one
 _WIDE = 512  # pixels of that which places are refined on
+_STEP = 0.8  # of the shortest waves across what is searched
 _COARSEST = 0.035  # step of scale, stretch and turn, however small a picture is
 _BETTER = 60  # places of each grid that are looked at once more
 _KEPT = 6  # places that are refined
@@ -95,8 +96,8 @@ class _View:
     across: float
 
     def step(self, plan: Layout) -> float:
-        """What can be told apart of scale, stretch and turn (radians): one more of the shortest waves across the view."""
-        return float(min(1 / (self.across * plan.ky.max()), _COARSEST))
+        """What is told apart of scale, stretch and turn (radians): about one of the shortest waves across the view."""
+        return float(min(_STEP / (self.across * plan.ky.max()), _COARSEST))
 
 
 def search(lumas: Sequence[Luma], layouts: Sequence[Layout]) -> list[Guess]:
@@ -239,7 +240,7 @@ def _refined(view: _View, plan: Layout, place: Places) -> Guess:
     """The place nearby where the template stands out most, or about as much but simpler: not turned, not stretched."""
     around = np.stack(np.meshgrid([0.0], *[[-1.0, 0.0, 1.0]] * 3, indexing="ij"), -1).reshape(-1, 4)
     finest = view.step(plan) / 8
-    standing, step = 0.0, max(view.step(plan), 1 / (_WINDOW / (TILE // 2) * plan.ky.max())) / 2
+    standing, step = 0.0, max(view.step(plan), _STEP / (_WINDOW / (TILE // 2) * plan.ky.max())) / 2
     while step >= finest:
         standing, place = _best(view, plan, place + step * around)
         step /= 2
