@@ -193,7 +193,9 @@ def _alike(lumas: list[Luma]) -> list[Luma]:
 def _seen(pictures: Sequence[Folded], place: Place, plans: Sequence[Layout], shown: Sequence[Luma]) -> Iterator[_Look]:
     """Pictures put upright and folded, as layouts may see them: not cropped, and cropped as the template tells."""
     for plan in plans:
-        bins = [plan.bins(picture) for picture in pictures]
+        bins = [one for one in (plan.bins(picture) for picture in pictures) if one.any()]  # nothing: they are flat
+        if not bins:
+            continue
         # Pictures in which the template stands out (4.5 is where chance ends) say more about the place than all others.
         weights = [max(plan.locate(one)[0] - 4.5, 0.1) for one in bins]
         together = np.sum([weight * one for weight, one in zip(weights, bins, strict=True)], 0)
