@@ -6,13 +6,16 @@ Renders 100 demo people in four clips each (kept in FOLDER, where one is given),
 every clip, marks fakes and controls as the seal does, and keeps of one picture of each what the mark changed: before the
 encoder, and in the decoded file (against the same pictures encoded without a mark). A small CNN learns to tell fake from
 control on half of the people and is asked about the others, and the other way round, with three seeds, whose answers are
-averaged. What it tells in the decoded file is partly the encoder's doing, which treats smoother faces otherwise: for comparison it
-is asked the same about what the encoder alone changed in files without a mark. The last two rows show that it would find a leak: fakes marked 1 dB stronger, and fakes with a key of their own. That
-one was real: what the code repeats makes a pattern of each key, and every generator's shards had keys of their own.
+averaged.
+
+What is told in the file may be the encoder's doing, which treats smoother faces otherwise: for comparison the same is asked of
+what the encoder alone changed in files without a mark. The last two rows show that a leak would be found: fakes marked 1 dB
+stronger, and fakes with a key of their own. That one was real: what the code repeats makes a pattern of each key, and every
+generator had its own keys.
 
 Printed for each generator: the pairs; the AUC (0.5 is chance) by seed and of all seeds; its 95 % interval, from 4000
 draws of people; and the one-sided lower bound at a family-wise 5 %, after Holm. The goal: no AUC above 0.55, and no lower
-bound. It takes six minutes on one core, the rendering another four.
+bound. It takes nine minutes on one core, the rendering another four.
 """
 
 import sys
