@@ -175,7 +175,7 @@ def _sound(path: Path, seconds: float) -> Sound | None:
         rate = stream.rate
         if not rate:
             return None
-        resampler = av.AudioResampler(format="flt", layout="mono", rate=rate)
+        floats = av.AudioResampler(format="fltp")
         heard = 0
         for packet in container.demux(stream):
             if heard >= seconds * rate:
@@ -186,8 +186,8 @@ def _sound(path: Path, seconds: float) -> Sound | None:
                 continue
             for frame in frames:
                 frame.pts = None  # jumps in time are of no interest here
-                for piece in resampler.resample(frame):
-                    parts.append(np.asarray(piece.to_ndarray().reshape(-1), np.float32))
+                for piece in floats.resample(frame):
+                    parts.append(np.asarray(piece.to_ndarray().mean(0), np.float32))
                     heard += len(parts[-1])
     if not parts:
         return None
