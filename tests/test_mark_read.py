@@ -116,12 +116,19 @@ def test_a_large_image_is_read_after_a_turn_and_at_half_its_size(tmp_path: Path)
 
 
 def test_the_place_is_found_to_a_quarter_of_a_pixel() -> None:
-    plan, picture = layout(KEY.layout, 64), marked(512)
-    bins = plan.bins(fold(upright(grey(picture[21:, 40:]), Place())))
-    peak, down, right = settled(plan, bins)
-    assert peak > 6
-    assert ((down + 0.3) % 128, (right + 0.3) % 128) == pytest.approx((107.3, 88.3), abs=0.3)
-    assert plan.agreement(moved(plan, bins, 107, 88)).mean() > 0.2
+    plan = layout(KEY.layout, 64)
+    bins = plan.bins(fold(upright(grey(marked(512)), Place())))
+    for down, right in ((20.5, 40.75), (127.25, 0.5)):
+        peak, *found = settled(plan, moved(plan, bins, -down, -right))
+        assert peak > 6
+        assert found == pytest.approx((down, right), abs=0.26)
+
+
+def test_a_picture_that_was_not_cropped_stands_out_more() -> None:
+    """As there its tiles can begin at one place only, which leaves less to chance."""
+    plan, luma = layout(KEY.layout, 32), grey(turned(marked(256), 1))
+    whole, part = (search([one], [plan])[0].standing for one in (luma, luma[3:, 5:]))
+    assert whole > part + 8
 
 
 def test_unmarked_pictures_have_no_place_that_stands_out() -> None:
@@ -146,8 +153,9 @@ def test_patches_show_where_the_mark_is(tmp_path: Path) -> None:
     assert len(within[True]) > 2
     assert np.mean(within[True]) < 0.35
     assert np.mean(within[False]) > 0.75
-    corners = np.array([patch.corners for patch in found.patches])
-    assert np.abs(cv2.contourArea(corners.reshape(-1, 4, 2)[0].astype(np.float32)) - 64 * 64) < 40
+    top_left, top_right, bottom_right, _ = np.array(found.patches[0].corners)
+    assert top_right - top_left == pytest.approx(64 * np.array([np.cos(np.radians(2)), np.sin(np.radians(2))]), abs=1)
+    assert np.linalg.norm(bottom_right - top_right) == pytest.approx(64, abs=1)
 
 
 def coded(pictures: list[Picture], path: Path, crf: int, gop: int = 250, sound: Sound | None = None) -> Path:

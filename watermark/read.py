@@ -24,7 +24,8 @@ Folded = NDArray[np.complex64]
 """What all tiles of a picture show together: see `tile.fold`."""
 
 FALSE_READS = 1e-6
-"""How often, at most, a file that we did not mark is read as ours, whatever the number of keys."""
+"""How often, at most, a file that we did not mark is read as ours, whatever the number of keys: half by its pictures, half
+by its sound."""
 
 _KEY_PICTURES, _PICTURES = 24, 150  # of a video, that are looked at: more would not change what is read
 _SEARCHED_PICTURES = 6  # of those, that places are searched in
@@ -121,6 +122,8 @@ def _in_sound(glance: Glance, keys: Sequence[ShardKey]) -> Found | None:
     if heard is None:
         return None
     chance = false_accept(heard.mark.bits, heard.score, heard.tried)
+    if chance > FALSE_READS / 2:
+        return None
     return Found("sound", heard.mark, heard.key, heard.score, chance, speed=heard.speed)
 
 
@@ -150,7 +153,7 @@ def _in_pictures(glance: Glance, keys: Sequence[ShardKey]) -> Found | None:
                     continue
                 reached = score(row, likeliest)
                 chance = false_accept(bits, reached, tried)
-                if chance <= FALSE_READS:
+                if chance <= FALSE_READS / 2:
                     return Found("pictures", mark, key, reached, chance, look.place, _patches(look, key, mark))
     return None
 
