@@ -39,10 +39,11 @@ def measure(material: Material) -> list[Goal]:
             write_image(path, picture)
             seen += len(read(path, every).found)
     rows.append(("pictures: blind reads, a key and a file each", Rate(seen, len(pictures) * keys)))
-    heard = sum(read_sound(sound, every) is not None for sound in sounds)
-    rows.append(("sounds: blind reads, a key and a file each", Rate(heard, len(sounds) * keys)))
+    fewer = every[: keys // 8]  # as sound is read in three places for each
+    heard = sum(read_sound(sound, fewer) is not None for sound in sounds)
+    rows.append(("sounds: blind reads, a key and a file each", Rate(heard, len(sounds) * len(fewer))))
     table("Never marked, and read as marked", ("what", "how many"), rows)
-    trials = (len(pictures) + len(sounds)) * keys
+    trials = len(pictures) * keys + len(sounds) * len(fewer)
     text = f"{seen + heard} of {trials} reads"
     return [Goal("false accepts", "0 of ≥ 100 000 reads", text, seen + heard == 0 and trials >= 100_000)]
 
