@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from flows import workspace
 from flows.items import Finished, Item, bring_up_to_date, dropped
-from flows.params import Ingest, Params, shard_names
+from flows.params import Ingest, Params, key_names
 from forgeline.code import code_digest, library_versions
 from forgeline.errors import FactoryError, MediaError, SourceError
 from forgeline.files import prune, sha256_of
@@ -141,7 +141,7 @@ def _named(found: Found) -> str:
 @cache
 def _keys(batches: int) -> list[ShardKey]:
     """Of every master key at hand, the keys that a clip may have been marked with here."""
-    return [key.shard(name) for key in masters() for name in shard_names(batches)]
+    return [key.shard(name) for key in masters() for name in key_names(batches)]
 
 
 @cache

@@ -144,14 +144,17 @@ class Params(BaseModel):
         return self
 
 
-def shard_name(generator: str, split: Split | None, batch: int) -> str:
-    """The shard of a sample, which its mark's key is named after."""
-    return f"{generator}-{split}-{batch:04d}"
+def key_name(split: Split | None, batch: int) -> str:
+    """What the key that marks the samples of a split and batch is named after.
+
+    Not after the generator: a code of one key has parts that never change, so a key for each class would tell the class.
+    """
+    return f"{split}-{batch:04d}"
 
 
-def shard_names(batches: int) -> list[str]:
-    """Every shard there can be, of all generators that there are."""
-    return [shard_name(name, split, batch) for name in GENERATORS for split in SPLITS for batch in range(batches)]
+def key_names(batches: int) -> list[str]:
+    """Of all keys there can be."""
+    return [key_name(split, batch) for split in SPLITS for batch in range(batches)]
 
 
 class _NamedError(ValueError):

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from flows import workspace
-from flows.params import Params, shard_name
+from flows.params import Params, key_name
 from flows.params import Plan as PlanSection
 from forgeline.code import code_digest, library_versions
 from forgeline.errors import FactoryError, MediaError, PromiseError, SourceError, TermsError
@@ -233,11 +233,11 @@ def plan_samples(parents: Sequence[Sample], params: Params) -> dict[str, list[Pl
     """For each generator of the params what it is to make from `parents` (real clips with their splits), sorted by id."""
     clips = sorted(parents, key=lambda s: s.sample_id)
     controls = {name: _controls(name, section, clips, params) for name, section in params.generators.items()}
-    planned = {}
+    planned: dict[str, Drafts] = {}
     for name, section in params.generators.items():
         drafts = controls[name]
-        planned[name] = _marked(_fakes(name, section, clips, controls, params) if drafts is None else drafts, params)
-    return planned
+        planned[name] = _fakes(name, section, clips, controls, params) if drafts is None else drafts
+    return _marked(planned, params)
 
 
 Drafts = dict[str, Planned]
@@ -343,7 +343,7 @@ def _draft(name: str, section: Section, cast: tuple[Sample, ...], control: Plann
         apparent_id=people[generator.apparent],
         parents=recipe.parents,
         split=target.split,
-        shard=shard_name(name, target.split, batch),
+        shard=f"{name}-{key_name(target.split, batch)}",
         width=side or target.width,
         height=side or target.height,
         licence=terms.licence,
@@ -374,26 +374,26 @@ def _unpaired(planned: dict[str, list[Planned]], params: Params) -> Iterator[str
             yield f"plan: {name}: {left} clips have nobody else in their split, or no sound where it is needed"
 
 
-def _marked(drafts: Drafts, params: Params) -> list[Planned]:
-    """The drafts with marks: ids drawn from the samples' ids, and no two alike in a shard."""
+def _marked(drafts: Mapping[str, Drafts], params: Params) -> dict[str, list[Planned]]:
+    """The drafts with marks: ids drawn from the samples' ids, and no two alike under a key, whatever the generator."""
     key = master(params.seal.key)
     taken: dict[str, set[int]] = defaultdict(set)
-    planned = []
-    for draft in sorted(drafts.values(), key=lambda d: d.sample.sample_id):
+    planned: dict[str, list[Planned]] = {name: [] for name in drafts}
+    for draft in sorted((d for some in drafts.values() for d in some.values()), key=lambda d: d.sample.sample_id):
         sample = draft.sample
         try:
             bits = _mark_bits(draft)
         except MediaError as error:
-            planned.append(replace(draft, sample=replace(sample, reason=f"{error.what}; {error.todo}")))
+            planned[sample.method].append(replace(draft, sample=replace(sample, reason=f"{error.what}; {error.todo}")))
             continue
         digits = 10 if bits == 64 else 4
-        shard = key.shard(str(sample.shard))
+        shard = key.shard(str(sample.shard).removeprefix(f"{sample.method}-"))  # not the generator's: see `key_name`
         attempt = 0
         while (mark := int(digest([sample.sample_id, attempt])[:digits], 16)) in taken[shard.id]:
             attempt += 1
         taken[shard.id].add(mark)
         marked = replace(sample, mark_id=f"{mark:0{digits}x}", mark_key_id=shard.id)
-        planned.append(replace(draft, sample=marked, mark_bits=bits))
+        planned[sample.method].append(replace(draft, sample=marked, mark_bits=bits))
     return planned
 
 

@@ -19,13 +19,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from flows import workspace
-from flows.params import load_params
+from flows.params import key_names, load_params
 from forgeline.compute import Died, processes
 from forgeline.errors import FactoryError, MediaError, ParamsError
 from forgeline.image import open_image
-from forgeline.sample import SPLITS
 from forgeline.video import open_video
-from generators.table import GENERATORS
 from watermark.find import Place
 from watermark.fingerprint import Content, Fingerprint
 from watermark.keys import DEMO, ShardKey, masters
@@ -292,16 +290,15 @@ def means_at_hand(index: Index) -> Means:
     return Means(keys, trust_anchors())
 
 
-def _implied_shards() -> Iterator[str]:
-    """The names of the shards that a build with the params here has; one a generator and split where there are none."""
+def _implied_shards() -> list[str]:
+    """The names of the keys that a build with the params here marks with; one a split where there are none."""
     batches = 1
     if Path("params.yaml").exists():
         try:
             batches = load_params().plan.batches
         except ParamsError as error:
             print(f"read: {error}; until then, shards that no row here names are not all looked for", file=sys.stderr)
-    for name in GENERATORS:
-        yield from (f"{name}-{split}-{batch:04d}" for split in SPLITS for batch in range(batches))
+    return key_names(batches)
 
 
 # What follows from both ----------------------------------------------------------------------------------------------

@@ -293,7 +293,7 @@ def test_other_settings_change_only_their_generator(tmp_path: Path, params: Para
     assert not {p.sample.sample_id for p in before["blend_swap"]} & {p.sample.sample_id for p in after["blend_swap"]}
 
 
-def test_marks_are_unique_in_a_shard_and_of_its_own_key(tmp_path: Path, params: Params) -> None:
+def test_marks_are_unique_under_a_key(tmp_path: Path) -> None:
     """Small pictures have 16 bits of id: among 1200 of them there are collisions to be resolved."""
     clips = [replace(s, width=320, height=240, split="train") for s in people(600)]
     rows = plan_samples(clips, params_of(tmp_path, generators={"control": {}}))["control"]
@@ -301,9 +301,19 @@ def test_marks_are_unique_in_a_shard_and_of_its_own_key(tmp_path: Path, params: 
     assert {len(str(p.sample.mark_id)) for p in rows} == {4}
     assert {p.mark_bits for p in rows} == {32}
     assert len({int(hashlib.sha256(str(p.sample.mark_id).encode()).hexdigest(), 16) % 7 for p in rows}) == 7  # all over
-    (shard,) = {p.sample.shard for p in rows}
-    assert {p.sample.mark_key_id for p in rows} == {f"demo/{shard}"}
-    assert {p.sample.mark_key_id for p in plan_samples(clips[:9], params)["blend_swap"]} == {"demo/blend_swap-train-0000"}
+    assert {p.sample.mark_key_id for p in rows} == {"demo/train-0000"}
+
+
+def test_a_fake_and_its_control_have_one_key_and_two_ids(tmp_path: Path) -> None:
+    """A key for each generator would tell the class: parts of a key's code never change."""
+    clips = [replace(s, width=320, height=240) for s in people(300)]
+    some = {"control": {}, "blend_swap": {}, "self_swap": {}}
+    settings = {"seed": 1, "splits": {"train": 0.5, "val": 0.25, "test": 0.25}, "assign": {}, "batches": 3}
+    rows = [p.sample for ps in plan_samples(clips, params_of(tmp_path, generators=some, plan=settings)).values() for p in ps]
+    key_of = {s.sample_id: s.mark_key_id for s in rows}
+    assert len(set(key_of.values())) == 9
+    assert all(s.mark_key_id == key_of[str(s.pair_id)] for s in rows)
+    assert len({(s.mark_key_id, s.mark_id) for s in rows}) == len(rows) > 1000
 
 
 def test_pictures_that_cannot_be_marked_are_rows_with_a_reason(params: Params) -> None:

@@ -1,7 +1,8 @@
 """The watermark's keys: one master secret outside the repository, and a key for each shard derived from it.
 
 The master key places the synchronisation pattern, so that one search finds any of our marks; the shard's key hides the
-data and proves it. Many samples under one key would give that key's pattern away by averaging: hence a key per shard.
+data and proves it. Many samples under one key would give that key's pattern away by averaging: hence a key per shard. What
+is to be told apart by a detector must share a key, though: parts of a code never change, and would tell keys apart.
 """
 
 import hashlib
