@@ -105,9 +105,10 @@ def search(lumas: Sequence[Luma], layouts: Sequence[Layout]) -> list[Guess]:
     edges = [log(SMALLEST), *np.linspace(log(SCALES[0]), log(SCALES[1]), _LEVELS + 1)]
     tried: list[tuple[float, Layout, Places, _View]] = []
     for low, high in pairwise(edges):
-        plane, shrunk = _together(lumas, exp((low + high) / 2))
-        wide = _view(lumas[0], plane, shrunk, _WIDE)
-        part = wide if max(plane.shape) <= _SLACK * _WINDOW else _view(lumas[0], plane, shrunk, _WINDOW)
+        scale = exp((low + high) / 2)
+        plane, shrunk = _together(lumas, scale)
+        wide = _view(lumas[0], plane, shrunk, scale, _WIDE)
+        part = wide if max(plane.shape) <= _SLACK * _WINDOW else _view(lumas[0], plane, shrunk, scale, _WINDOW)
         for plan in layouts:
             if not fits(plan, lumas[0], exp(high)):
                 continue
@@ -191,7 +192,7 @@ def _together(lumas: Sequence[Luma], scale: float) -> tuple[Plane, tuple[float, 
     return np.sum(planes, 0, dtype=np.float32), shrunk
 
 
-def _view(luma: Luma, plane: Plane, shrunk: tuple[float, float], side: int) -> _View:
+def _view(luma: Luma, plane: Plane, shrunk: tuple[float, float], scale: float, side: int) -> _View:
     """The middle of a `plane` that was made from the middle of pictures like `luma`, up to `side` pixels a side."""
     part = _middle(plane, side)
     height, width = part.shape
@@ -208,7 +209,7 @@ def _view(luma: Luma, plane: Plane, shrunk: tuple[float, float], side: int) -> _
         + shrunk[1 - axis] * (_aside(plane.shape[axis], part.shape[axis]) + (1 - part.shape[axis] % 2) / 2)
         for axis in (0, 1)
     )
-    return _View(even.astype(np.complex64), luma.shape[::-1], shrunk, (x, y), max(part.shape) / (TILE // 2))
+    return _View(even.astype(np.complex64), luma.shape[::-1], shrunk, (x, y), max(part.shape) * shrunk[0] / scale / TILE)
 
 
 def _aside(whole: int, part: int) -> float:
