@@ -18,7 +18,7 @@ from flows.params import Params
 from flows.plan import SPLITS_FILE, plan_file
 from forgeline.code import code_digest, library_versions
 from forgeline.errors import FactoryError, PromiseError
-from forgeline.files import sha256_of, write_text
+from forgeline.files import prune, sha256_of, write_text
 from forgeline.lock import holding
 from forgeline.manifest import SCHEMA, broken_promises, read_manifest, to_record
 from forgeline.recipe import digest
@@ -56,6 +56,7 @@ def audit(params: Params) -> bool:
         passed = all(r["passed"] for r in record.values())
         lost = Counter(s.reason for s in rows if s.reason is not None)
         told = {"passed": passed, "checks": record, "samples": len(rows), "dropped": dict(sorted(lost.items()))}
+        prune(workspace.AUDIT, set(MARKS.rglob("*")))
         write_text(FILE, json.dumps(told, indent=1, ensure_ascii=False) + "\n")
     return passed
 

@@ -14,7 +14,7 @@ from flows.plan import plan_file, train_file
 from forgeline.clip import Clip
 from forgeline.compute import one_thread
 from forgeline.errors import FactoryError, MediaError, ModelError, PromiseError, SourceError
-from forgeline.files import prune, sha256_of, write_text
+from forgeline.files import PART, prune, sha256_of, write_text
 from forgeline.lock import holding
 from forgeline.manifest import from_record
 from forgeline.recipe import Recipe, canonical, digest
@@ -61,6 +61,8 @@ def train(name: str, params: Params) -> None:
                 return
             prune(folder, set())
             write_text(begun, key)
+        for unfinished in folder.rglob(f"{PART}*"):  # of a training that was killed while it wrote
+            unfinished.unlink()
         if isinstance(section, Trained):
             if not clips:
                 raise ModelError(f"train {name}", "the train split has no clip to learn from", "add people, or change plan")

@@ -235,7 +235,7 @@ class Index:
             files += shards
         # A table, searched by column: 100 000 rows as objects would take seconds.
         tables = [_marked_rows(path) for path in files]
-        self._rows = pa.concat_tables(tables, promote_options="default") if tables else None
+        self._rows = pa.concat_tables(tables, promote_options="permissive") if tables else None
 
     @property
     def key_ids(self) -> list[str]:

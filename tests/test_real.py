@@ -146,7 +146,7 @@ def test_every_clip_is_tracked_and_nothing_dropped(grid: Checkout, real: dict[st
     assert len(made) == len(GENERATORS) * len(real)
     assert not [row.reason for row in made if row.reason]
     audit = json.loads((grid.path / "data/audit/audit.json").read_text())
-    assert (audit["passed"], audit["samples"], audit["dropped"]) == (True, len(made), {})
+    assert (audit["passed"], audit["samples"], audit["dropped"]) == (True, 2 * len(made), {})  # and the variants
 
 
 def test_the_same_file_under_two_names_is_one_person(grid: Checkout, real: dict[str, Sample], made: list[Sample]) -> None:
@@ -239,7 +239,7 @@ def test_the_release_loads(grid: Checkout, made: list[Sample], tmp_path: Path) -
     from datasets import Video, load_dataset
 
     folder = str(grid.path / "data/release")
-    rows = {row.sample_id: row for row in made}
+    rows = {row.sample_id: row for row in (*made, *rows_of(grid, "data/variants/c40"))}
     found = 0
     for config in ("video", "null_twin_video"):
         loaded = load_dataset(folder, config, cache_dir=str(tmp_path))
@@ -249,7 +249,7 @@ def test_the_release_loads(grid: Checkout, made: list[Sample], tmp_path: Path) -
                 assert row["media"]["bytes"] == (grid.path / rows[row["sample_id"]].media).read_bytes()
                 assert (row["split"], row["licence"]) == (split, "CC-BY-4.0")
                 found += 1
-    assert found == len(made)
+    assert found == len(rows) == 2 * len(made)
 
 
 # The research corpora's layouts ----------------------------------------------------------------------------------------
@@ -441,6 +441,7 @@ def test_corpora_s_clips_go_through_the_chain_and_their_fakes_do_not(corpora: Ch
     for name in ("control", "blend_swap"):
         corpora.flows("train", name)
         corpora.flows("generate", name, FORGELINE_WORKERS="2")
+    corpora.flows("variants", "c40", FORGELINE_WORKERS="2")
     assert "audit: passed" in corpora.flows("audit").stdout
     made = [row for name in ("control", "blend_swap") for row in rows_of(corpora, f"data/made/{name}")]
     assert not [row.reason for row in made if row.reason]

@@ -241,12 +241,18 @@ def test_stage_is_a_flow_where_there_is_a_server(server: Server, clone: Checkout
     assert (run["state"]["type"], run["parameters"]) == ("COMPLETED", {"of": "demo"})
     of_run = {"flow_runs": {"id": {"any_": [run["id"]]}}}
     # Task runs reach the database a little later.
-    (task,) = until("the task run", lambda: server.ask("task_runs/filter", of_run), 60)
-    assert task["name"] == "ingest demo: 1 to 4 of 4"
-    until("its end", lambda: server.ask("task_runs/filter", of_run)[0]["state"]["type"] == "COMPLETED", 60)
-    shown = {a["type"]: a["data"] for a in server.ask("artifacts/filter", of_run) if a["key"]}
-    assert shown["progress"] == 100
-    assert [(row["items"], row["died"]) for row in json.loads(shown["table"])] == [(4, 0)]
+
+    def tasks() -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = server.ask("task_runs/filter", of_run)
+        return found if len(found) == 2 else []
+
+    # Tracking, and then the marks.
+    assert {task["name"] for task in until("the task runs", tasks, 60)} == {"ingest demo: 1 to 4 of 4"}
+    until("their end", lambda: {task["state"]["type"] for task in tasks()} == {"COMPLETED"}, 60)
+    shown = [(a["type"], a["data"]) for a in server.ask("artifacts/filter", of_run) if a["key"]]
+    assert [data for kind, data in shown if kind == "progress"] == [100, 100]
+    tables = [json.loads(data) for kind, data in shown if kind == "table"]
+    assert [[(row["items"], row["died"]) for row in rows] for rows in tables] == [[(4, 0)], [(4, 0)]]
 
 
 def test_stage_without_a_server_does_not_import_prefect(clone: Checkout) -> None:

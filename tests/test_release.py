@@ -15,6 +15,7 @@ from flows.audit import FILE, audit
 from flows.matched import made, matched
 from flows.params import Params, load_params
 from flows.release import config, release
+from flows.variants import variants
 from forgeline.errors import FactoryError
 from forgeline.manifest import read_manifest, write_manifest
 from forgeline.sample import Sample
@@ -126,6 +127,7 @@ def test_unchanged_shards_are_not_written_again(params: Params) -> None:
     before = {p: p.stat().st_mtime_ns for p in workspace.RELEASE.rglob("*.parquet")}
     lost = read_manifest(workspace.MADE / "self_swap" / workspace.MANIFEST)[0]
     rewrite("self_swap", lambda s: replace(s, reason="lost") if s.sample_id == lost.sample_id else s)
+    variants("c40", params)
     assert audit(params)
     release(params)
     after = {p: p.stat().st_mtime_ns for p in workspace.RELEASE.rglob("*.parquet")}
