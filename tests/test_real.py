@@ -168,7 +168,7 @@ def test_read_tells_what_a_file_is(grid: Checkout, made: list[Sample]) -> None:
     said = grid.flows("read", *(row.media for row in some.values())).stdout.split("data/made/")[1:]
     for row in some.values():
         (lines,) = [text for text in said if text.startswith(f"{row.method}/{row.sample_id}.mp4")]
-        assert f"mark {row.mark_id} of shard {row.shard}" in lines
+        assert f"mark {row.mark_id} of shard {row.mark_key_id}" in lines
         assert f"sample {row.sample_id}: {row.label}, {row.role} by {row.method}, {row.split}" in lines
 
 
