@@ -120,14 +120,13 @@ def _marks(rows: Sequence[Sample], params: Params) -> Iterator[str]:
 def _gate(job: _Job) -> Finished:
     sample, path = job.sample, Path(job.sample.media)
     key_id, shard = str(sample.mark_key_id).split("/", 1)
-    mark = Mark(int(str(sample.mark_id), 16), 64 if len(str(sample.mark_id)) > 4 else 32)
     try:
         tag = read_tag(path)
         said = tag and (tag.sample_id, tag.licence, tag.permitted_use, tag.release)
         if tag is None or said != (sample.sample_id, sample.licence, sample.permitted_use, job.release):
             raise PromiseError(path, "says other things of itself than its row", "make it again")
         least = MATCHED if sample.variant == "master" else ATTACKED
-        examine(path, master(key_id).shard(shard), mark, tag, sample.sound_mark_read is not None, least)
+        examine(path, master(key_id).shard(shard), Mark.of(str(sample.mark_id)), tag, sample.sound_mark_read is not None, least)
     except (FactoryError, OSError) as error:
         return Finished(replace(sample, reason=str(error)), ())
     return Finished(sample, ())

@@ -33,7 +33,6 @@ DONE = "model.json"
 @dataclass(frozen=True)
 class _Job(Item):
     parents: tuple[dict[str, Any], ...]
-    mark_bits: int
     source_type: str
     release: str
     section: Section
@@ -106,7 +105,6 @@ def _job(row: dict[str, Any], makes: list[Any], section: Section, settings: Seal
         key=digest([row, makes]),
         sample=sample,
         parents=tuple(row["parents"]),
-        mark_bits=row["mark_bits"],
         source_type=row["source_type"],
         release=makes[0]["release"],
         section=section,
@@ -128,7 +126,7 @@ def _make(job: _Job) -> Finished:
         sealed = seal(
             made,
             Path(sample.media),
-            Mark(int(str(sample.mark_id), 16), job.mark_bits),
+            Mark.of(str(sample.mark_id)),
             master(job.seal.key).shard(key_id.split("/", 1)[1]),
             Tag(sample.sample_id, job.source_type, sample.licence, sample.permitted_use, job.release),
             job.seal,
@@ -138,21 +136,7 @@ def _make(job: _Job) -> Finished:
     if (sealed.width, sealed.height) != (sample.width, sample.height):
         what = f"is {sealed.width}x{sealed.height}, planned as {sample.width}x{sample.height}"
         raise PromiseError(sample.media, what, "report it")
-    done = replace(
-        sample,
-        mask=sealed.mask.as_posix() if sealed.mask else None,
-        segments=made.segments,
-        fps=sealed.fps,
-        frames=sealed.frames,
-        duration_s=sealed.duration_s,
-        sample_rate=sealed.sample_rate,
-        mark_read=sealed.verdict.mark_read,
-        sound_mark_read=sealed.verdict.sound_mark_read,
-        fingerprint=sealed.fingerprint,
-        sha256=sealed.sha256,
-        bytes=sealed.bytes,
-        scores=sealed.figures(),
-    )
+    done = replace(sealed.noted(sample), segments=made.segments)
     return Finished(done, (sealed.path, *([sealed.mask] if sealed.mask else [])))
 
 

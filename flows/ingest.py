@@ -135,7 +135,7 @@ def _track(job: _Job, path: Path) -> Finished:
 
 
 def _named(found: Found) -> str:
-    return f"{found.key.id}/{found.mark.id:0{10 if found.mark.bits == 64 else 4}x}"
+    return f"{found.key.id}/{found.mark}"
 
 
 @cache

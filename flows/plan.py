@@ -28,6 +28,7 @@ from forgeline.terms import Joined, Terms, join, refusal, require_generation
 from generators.plugin import Generator, Trained
 from sources.corpus import Source
 from watermark.keys import DEMO, master
+from watermark.payload import Mark
 from watermark.sound import bits_for_sound
 from watermark.tile import bits_for
 
@@ -46,10 +47,9 @@ class Component:
 
 @dataclass(frozen=True)
 class Planned:
-    """A sample to make: its row as far as it is known, its mark (`mark_bits` long) and the parents' rows."""
+    """A sample to make: its row as far as it is known, and the parents' rows."""
 
     sample: Sample
-    mark_bits: int
     source_type: str
     parents: tuple[Sample, ...]
 
@@ -351,7 +351,7 @@ def _draft(name: str, section: Section, cast: tuple[Sample, ...], control: Plann
     )
     rendered = getattr(params.sources[target.source], "kind", "") == "demo"
     source_type = _OF_RENDERED.get(generator.source_type) if rendered else None
-    return Planned(sample, 0, source_type or generator.source_type, () if nobody else cast)
+    return Planned(sample, source_type or generator.source_type, () if nobody else cast)
 
 
 _OF_RENDERED = {"digitalCapture": "digitalCreation", "compositeCapture": "composite"}
@@ -392,8 +392,8 @@ def _marked(drafts: Mapping[str, Drafts], params: Params) -> dict[str, list[Plan
         while (mark := int(digest([sample.sample_id, attempt])[:digits], 16)) in taken[shard.id]:
             attempt += 1
         taken[shard.id].add(mark)
-        marked = replace(sample, mark_id=f"{mark:0{digits}x}", mark_key_id=shard.id)
-        planned[sample.method].append(replace(draft, sample=marked, mark_bits=bits))
+        marked = replace(sample, mark_id=str(Mark(mark, bits)), mark_key_id=shard.id)
+        planned[sample.method].append(replace(draft, sample=marked))
     return planned
 
 
@@ -468,7 +468,6 @@ def _write(
 def _row(planned: Planned, tracks: dict[str | None, str]) -> dict[str, Any]:
     return {
         "sample": to_record(planned.sample),
-        "mark_bits": planned.mark_bits,
         "source_type": planned.source_type,
         "parents": [_parent(p, tracks) for p in planned.parents],
     }

@@ -69,14 +69,13 @@ def _make(job: _Job) -> Finished:
     if tag is None:
         raise PromiseError(parent.media, "has lost its tag", "run `dvc repro`")
     key_id, shard = str(sample.mark_key_id).split("/", 1)
-    mark = Mark(int(str(sample.mark_id), 16), 64 if len(str(sample.mark_id)) > 4 else 32)
     clip = open_video(Path(parent.media))
     masks = partial(read_masks, Path(parent.mask)) if parent.mask else None
     try:
         sealed = seal_variant(
             lambda: job.variant(clip, masks),
             Path(sample.media),
-            mark,
+            Mark.of(str(sample.mark_id)),
             master(key_id).shard(shard),
             replace(tag, sample_id=sample.sample_id),
             job.variant.encoding,
@@ -84,16 +83,4 @@ def _make(job: _Job) -> Finished:
         )
     except MediaError as error:
         return Finished(replace(sample, reason=f"{error.what}; {error.todo}"), ())
-    done = replace(
-        sample,
-        mask=sealed.mask.as_posix() if sealed.mask else parent.mask,
-        width=sealed.width,
-        height=sealed.height,
-        mark_read=sealed.verdict.mark_read,
-        sound_mark_read=sealed.verdict.sound_mark_read,
-        fingerprint=sealed.fingerprint,
-        sha256=sealed.sha256,
-        bytes=sealed.bytes,
-        scores=sealed.figures(),
-    )
-    return Finished(done, (sealed.path, *([sealed.mask] if sealed.mask else [])))
+    return Finished(sealed.noted(sample), (sealed.path, *([sealed.mask] if sealed.mask else [])))

@@ -7,6 +7,7 @@ table 8.2-2); the decoder is the maximum-likelihood one (Viterbi 1967) over soft
 
 import hmac
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,8 @@ Soft = NDArray[np.float32]
 
 MAC_BITS = {64: 24, 32: 16}
 """Bits of proof in a payload of that many bits."""
+
+_DIGITS = {bits: (bits - proof) // 4 for bits, proof in MAC_BITS.items()}
 
 GENERATORS = (0o133, 0o171, 0o165)
 _MEMORY = 6
@@ -34,6 +37,14 @@ class Mark:
             raise ValueError(f"a payload has {' or '.join(map(str, MAC_BITS))} bits, not {self.bits}")
         if not 0 <= self.id < 1 << (self.bits - MAC_BITS[self.bits]):
             raise ValueError(f"mark id {self.id} does not fit a payload of {self.bits} bits")
+
+    @classmethod
+    def of(cls, text: str) -> Self:
+        """The mark that a row's `mark_id` names: 10 hexadecimal digits where the payload has 64 bits, 4 where it has 32."""
+        return cls(int(text, 16), 64 if len(text) == _DIGITS[64] else 32)
+
+    def __str__(self) -> str:
+        return f"{self.id:0{_DIGITS[self.bits]}x}"
 
 
 def code_length(bits: int) -> int:

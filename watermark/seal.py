@@ -21,6 +21,7 @@ import cv2
 from forgeline.clip import Clip, Made, Mask, Picture, Sound
 from forgeline.errors import FactoryError, MediaError, PromiseError
 from forgeline.image import open_image, write_image
+from forgeline.sample import Sample
 from forgeline.section import Section
 from forgeline.video import Encoding, MaskWriter, VideoWriter, open_video, read_masks
 from watermark.fingerprint import Fingerprint
@@ -71,15 +72,30 @@ class Sealed:
     psnr: float | None
     fingerprint: str
 
-    def figures(self) -> dict[str, float]:
-        """Scores of the marks and what marking cost, by name, as a row holds them."""
-        named = {
+    def noted(self, sample: Sample) -> Sample:
+        """The sample's row with all that was read back; it keeps the mask it has where the file came with none."""
+        scores = {
             "mark_score": self.verdict.score,
             "mark_score_attacked": self.verdict.attacked,
             "sound_mark_score": self.verdict.sound_score,
             "mark_psnr": self.psnr,
         }
-        return {name: round(value, 3) for name, value in named.items() if value is not None}
+        return replace(
+            sample,
+            mask=self.mask.as_posix() if self.mask else sample.mask,
+            width=self.width,
+            height=self.height,
+            fps=self.fps,
+            frames=self.frames,
+            duration_s=self.duration_s,
+            sample_rate=self.sample_rate,
+            mark_read=self.verdict.mark_read,
+            sound_mark_read=self.verdict.sound_mark_read,
+            fingerprint=self.fingerprint,
+            sha256=self.sha256,
+            bytes=self.bytes,
+            scores={name: round(value, 3) for name, value in scores.items() if value is not None},
+        )
 
 
 def seal(made: Made, path: Path, mark: Mark, key: ShardKey, tag: Tag, settings: Seal) -> Sealed:
