@@ -36,7 +36,7 @@ from watermark.sound import mark_sound
 from watermark.strength import Marker
 
 ROOT = Path(__file__).resolve().parents[1]
-SHARD, MARK, HEARD, OTHER = "blend_swap-val-0000", Mark(0x0B12CD34EF, 64), Mark(0x99, 64), Mark(0x77, 64)
+SHARD, MARK, HEARD, OTHER = "val-0000", Mark(0x0B12CD34EF, 64), Mark(0x99, 64), Mark(0x77, 64)
 TAG = Tag("sample-1", "compositeSynthetic", "CC BY 4.0", ("research",), "test")
 
 

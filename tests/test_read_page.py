@@ -64,7 +64,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rng = np.random.default_rng(5)
     scene = cv2.resize(rng.uniform(40, 210, (12, 15, 3)), (512, 512), interpolation=cv2.INTER_CUBIC)
     plain = np.clip(scene + rng.normal(0, 6, (512, 512, 1)), 0, 255).astype(np.uint8)
-    marked = Marker(master(DEMO).shard("control-val-0000"), Mark(0xAB12CD34EF, 64))(plain)
+    marked = Marker(master(DEMO).shard("val-0000"), Mark(0xAB12CD34EF, 64))(plain)
     write_image(folder / "marked.png", marked)
     write_image(folder / "plain.png", plain)
     (folder / "broken.png").write_bytes((folder / "marked.png").read_bytes()[:20000])
@@ -262,7 +262,7 @@ def test_a_dropped_file_shows_where_it_is_marked(browser: Browser, files: Path) 
         browser.do("Input.dispatchDragEvent", type=kind, x=500, y=700, data=data)
     told = browser.result()
     assert (told["kind"], told["name"], told["verdict"]) == ("marked", "marked.png", "Marked")
-    assert any("ab12cd34ef of shard demo/control-val-0000" in fact for fact in told["facts"])
+    assert any("ab12cd34ef of shard demo/val-0000" in fact for fact in told["facts"])
     assert told["json"]["file"] == "marked.png"
     assert told["picture"] == 512
     assert told["polygons"] >= 4
