@@ -119,12 +119,15 @@ def test_what_the_page_would_not_send_is_refused(page: Page, headers: dict[str, 
     assert what in told["error"]
 
 
-def test_reading_that_takes_too_long_is_ended(files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reading_that_takes_too_long_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "kept").mkdir()
-    app = read_page.page(Index(), Means((), ""), tmp_path / "kept", 4300, most_s=0.05)
+    # Large, and searched with a key: a second and a half of work, where the limit is looked at every tenth of one.
+    write_image(tmp_path / "large.png", np.full((4096, 4096, 3), 90, np.uint8))
+    means = Means((master(DEMO).shard("val-0000"),), "")
+    app = read_page.page(Index(), means, tmp_path / "kept", 4300, most_s=0.05)
     client = TestClient(app, "http://127.0.0.1:4300")
-    answer = client.post("/read", content=(files / "plain.png").read_bytes(), headers={"Origin": "http://127.0.0.1:4300"})
+    answer = client.post("/read", content=(tmp_path / "large.png").read_bytes(), headers={"Origin": "http://127.0.0.1:4300"})
     assert answer.status_code == 422
     assert "not read within 0.05 s" in answer.json()["error"]
     assert not list((tmp_path / "kept").iterdir())
