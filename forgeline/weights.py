@@ -1,6 +1,7 @@
 """Every model file the factory uses: what it is, where it comes from, and the hash that it must have.
 
-A file is looked for in the folder `FORGELINE_WEIGHTS`, then in the cache (`FORGELINE_CACHE`, else the user's cache
+The factory's own stand in the table; a team names its own in params (`Given`), and both are had in the same way. A file is
+looked for in the folder `FORGELINE_WEIGHTS`, then in the cache (`FORGELINE_CACHE`, else the user's cache
 folder), and is fetched into the cache when neither has it. Readers load the pickle among them with `weights_only=True`.
 """
 
@@ -20,11 +21,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Annotated, BinaryIO
 
 import platformdirs
+from pydantic import Field
 
 from forgeline.errors import WeightsError
+from forgeline.section import Section
 
 ATTEMPTS = 3
 TIMEOUT_S = 30.0
@@ -61,7 +64,21 @@ class ModelFile:
     sha256_prefix: str
     size: int | None
     licence: str
-    origin: Address | Wheel
+    origin: Address | Wheel | None
+    """None where the user has to bring the file."""
+
+
+class Given(Section):
+    """A model file that a team brings: it has the rights to it, and knows its hash."""
+
+    file: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*\.(onnx|safetensors)$")]
+    """Name of the file, without a folder: .onnx or .safetensors."""
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    """All 64 digits of its SHA-256, in small letters (`sha256sum FILE`)."""
+    licence: Annotated[str, Field(pattern=r"\S")]
+    """Under what terms the team may use it."""
+    url: Annotated[str, Field(pattern=r"^https://[^/\s]+/\S+$")] | None = None
+    """Where to fetch it (https); none when it lies in the folder `FORGELINE_WEIGHTS`."""
 
 
 def _mediapipe(member: str) -> Wheel:
@@ -102,17 +119,31 @@ def weights(name: str) -> Path:
     Raises WeightsError when it can't be had or is not the file that its hash names. A wrong file in `FORGELINE_WEIGHTS`
     is the user's to mend; a wrong one in the cache (a disk that was full) is dropped and fetched again.
     """
-    model = WEIGHTS[name]
+    return _found(WEIGHTS[name], _cache())
+
+
+def given_weights(given: Given) -> Path:
+    """The checked file that a team brings, had as `weights` has those of the table; WeightsError likewise.
+
+    In the cache it has a folder of its own, so that no two files of one name replace each other.
+    """
+    origin = Address(given.url) if given.url else None
+    return _found(ModelFile(given.file, given.sha256, None, given.licence, origin), _cache() / given.sha256)
+
+
+def _found(model: ModelFile, cache: Path) -> Path:
     given = os.environ.get("FORGELINE_WEIGHTS")
     if given and (path := Path(given) / model.file).exists():
         if fault := _fault(path, model):
-            raise WeightsError(path, fault, "replace it, or remove it and the right one is fetched")
+            todo = "replace it" if model.origin is None else "replace it, or remove it and the right one is fetched"
+            raise WeightsError(path, fault, todo)
         return path
-    cache = _cache()
     path = cache / model.file
     if path.exists() and _fault(path, model):
         path.unlink(missing_ok=True)
     if not path.exists():
+        if model.origin is None:
+            raise WeightsError(model.file, "is not on this machine", _by_hand(model))
         try:
             cache.mkdir(parents=True, exist_ok=True)
             if isinstance(model.origin, Address):
@@ -177,6 +208,8 @@ def _checked_file(path: Path, model: ModelFile, origin: str) -> Iterator[BinaryI
 
 def _by_hand(model: ModelFile) -> str:
     """What a person does where the machine can't fetch."""
+    if model.origin is None:
+        return "set FORGELINE_WEIGHTS to the folder that holds it, or give its url"
     if isinstance(model.origin, Address):
         return f"get {model.origin.url} elsewhere and set FORGELINE_WEIGHTS to the folder that holds it"
     wheel = model.origin

@@ -9,12 +9,13 @@ import zipfile
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pytest
+from pydantic import ValidationError
 
 from forgeline.errors import WeightsError
-from forgeline.weights import WEIGHTS, Address, ModelFile, Wheel, weights, weights_sha256
+from forgeline.weights import WEIGHTS, Address, Given, ModelFile, Wheel, given_weights, weights, weights_sha256
 
 CONTENT = bytes(range(256)) * 64
 DIGEST = hashlib.sha256(CONTENT).hexdigest()
@@ -194,3 +195,78 @@ def test_processes_fetch_at_once(cache: Path, address: str) -> None:
     runs = [subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) for _ in range(3)]
     assert [run.communicate()[0].strip() for run in runs] == [DIGEST] * 3
     assert [path.name for path in cache.iterdir()] == ["model.onnx"]
+
+
+def brought(**settings: Any) -> Given:
+    return Given(**{"file": "model.onnx", "sha256": DIGEST, "licence": "ours", "url": None} | settings)
+
+
+def brought_from(address: str, **settings: Any) -> Given:
+    """As `brought`, from the server of these tests, which speaks no https."""
+    return Given.model_construct(**dict(brought(**settings)) | {"url": f"{address}/model.onnx"})
+
+
+def test_a_teams_own_file_lies_in_its_folder(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(WeightsError, match=r"model\.onnx: is not on this machine; set FORGELINE_WEIGHTS .*or give its url"):
+        given_weights(brought())
+    monkeypatch.setenv("FORGELINE_WEIGHTS", str(tmp_path))
+    given = tmp_path / "model.onnx"
+    given.write_bytes(CONTENT)
+    assert given_weights(brought()) == given
+    given.write_bytes(CONTENT[::-1])
+    with pytest.raises(WeightsError, match=rf"has SHA-256 .*not {DIGEST[:16]}…; replace it$"):
+        given_weights(brought())
+    assert not cache.exists()
+
+
+def test_a_teams_own_file_is_fetched_once(cache: Path, address: str) -> None:
+    given = brought_from(address)
+    assert given_weights(given).read_bytes() == CONTENT
+    given_weights(given).write_bytes(CONTENT[:-1])
+    assert given_weights(given) == given_weights(given)
+    assert given_weights(given).read_bytes() == CONTENT
+    assert Server.asked == ["/model.onnx"] * 2
+    with pytest.raises(WeightsError, match=r"what came from .* has SHA-256"):
+        given_weights(brought_from(address, sha256="0" * 64))
+
+
+def test_files_of_one_name_do_not_replace_each_other(cache: Path, model: Callable[..., None], address: str) -> None:
+    model("model", Address(f"{address}/model.onnx"), size=None)
+    ours = weights("model")
+    other = hashlib.sha256(CONTENT[::-1]).hexdigest()
+    theirs = given_weights(Given.model_construct(**dict(brought(sha256=other)) | {"url": f"{address}/other.onnx"}))
+    assert theirs.name == ours.name
+    assert theirs.read_bytes() == CONTENT[::-1]
+    assert weights("model").read_bytes() == CONTENT
+    assert Server.asked == ["/model.onnx", "/other.onnx"]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"file": "../model.onnx"},
+        {"file": "/etc/model.onnx"},
+        {"file": "a\\b.onnx"},
+        {"file": ".onnx"},
+        {"file": "..onnx"},
+        {"file": "model.onnx\n"},
+        {"file": "model.onnx\0.onnx"},
+        {"file": "model.pth"},
+        {"file": ""},
+        {"sha256": DIGEST[:63]},
+        {"sha256": DIGEST.upper()},
+        {"sha256": DIGEST[:-1] + "g"},
+        {"licence": ""},
+        {"licence": " "},
+        {"url": "http://example.org/model.onnx"},
+        {"url": "file:///etc/model.onnx"},
+        {"url": "https:///model.onnx"},
+        {"url": ""},
+    ],
+)
+def test_what_a_team_may_not_name(wrong: dict[str, str]) -> None:
+    brought()
+    brought(url="https://example.org/model.onnx")
+    with pytest.raises(ValidationError) as caught:
+        brought(**wrong)
+    assert caught.value.errors()[0]["loc"] == tuple(wrong)
