@@ -5,12 +5,7 @@ normalisation and hinge loss (Miyato et al. 2018), averaged weights (Karras et a
 the mean face. The last step up is bilinear: a transposed convolution leaves a grid (Odena et al. 2016).
 """
 
-import csv
-import hashlib
-import io
-import json
-import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -21,23 +16,15 @@ from numpy.typing import NDArray
 from pydantic import Field, PrivateAttr
 
 from forgeline.clip import Clip, Made, Picture
-from forgeline.code import code_digest, library_versions
-from forgeline.errors import MediaError, ModelError
-from forgeline.files import replacing, write_text
-from forgeline.image import write_image
-from forgeline.progress import progress
-from forgeline.recipe import canonical, digest
+from forgeline.errors import ModelError
 from forgeline.sample import Role
 from forgeline.section import Section
 from generators.plugin import Casting, Stream
 from generators.portrait import NATIVE, enlarge, portrait
+from generators.training import Lesson, descend, device, first_weights, kept, key_of, learn, moments, open_model, tensors_of
 
 if TYPE_CHECKING:  # torch takes seconds, and most of what imports this module never paints
     from torch import Tensor, nn
-    from torch.optim import Optimizer
-
-    Nets = dict[str, nn.Sequential]
-    Adams = dict[str, Optimizer]
 
 FACES_A_CLIP = 32
 MOST_FACES = 8192
@@ -45,8 +32,6 @@ MOST_FACES = 8192
 LATENTS = 64
 CHANNELS = 16
 AVERAGING = 0.99
-CHECKPOINT_STEPS = 100
-MODEL, CHECKPOINT, LOSSES, SAMPLES = "model.safetensors", "checkpoint.safetensors", "losses.csv", "samples.png"
 
 
 class DCGAN(Section):
@@ -82,16 +67,23 @@ class DCGAN(Section):
             what = f"there are {len(faces)} faces to learn from, fewer than a batch of {self.batch}"
             raise ModelError("dcgan", what, "give it more clips that show faces, or a smaller batch")
         seed = int(rng.integers(2**63))
-        makers = {"code": code_digest("generators.dcgan"), "libraries": library_versions(), "settings": self.settings()}
-        key = digest([makers, seed, _sha256(faces)])
-        if _key_in(folder / MODEL) != key:
-            _train(self, faces, seed, key, folder)
-        (folder / CHECKPOINT).unlink(missing_ok=True)
+        learn(
+            "dcgan",
+            lambda: _lesson(self, faces, seed),
+            steps=self.steps,
+            batch=self.batch,
+            seed=seed,
+            key=key_of("generators.dcgan", self.settings(), seed, faces),
+            folder=folder,
+            todo="lower dcgan's learning_rate, or end before that step",
+        )
 
     def load(self, folder: Path) -> "DCGAN":
         """The same generator, able to paint. Raises ModelError."""
+        painter = _Painter(_painting_net())
+        open_model(folder, "dcgan", {"painter": painter.net})
         bound = self.model_copy()
-        bound._painter = _open_painter(folder / MODEL)
+        bound._painter = painter
         return bound
 
     def __call__(self, parents: Sequence[Clip], rng: np.random.Generator) -> Made:
@@ -110,44 +102,24 @@ class DCGAN(Section):
         )
 
 
-# --- What it learns from
-
-
 def _faces(clips: Iterable[Clip], rng: np.random.Generator) -> NDArray[np.uint8]:
     """Portraits (n, 64, 64, 3) from clips that show a face; n is at most MOST_FACES."""
-    kept: list[Picture] = []
-    for met, face in enumerate(face for clip in clips for face in _portraits(clip)):
-        if met < MOST_FACES:
-            kept.append(face)
-        elif (place := int(rng.integers(met + 1))) < MOST_FACES:
-            kept[place] = face
-    return np.stack(kept) if kept else np.empty((0, NATIVE, NATIVE, 3), np.uint8)
-
-
-def _portraits(clip: Clip) -> Iterator[Picture]:
-    """Evenly spread over the frames in which the face is seen."""
-    if clip.track is None or not clip.track.seen.any():
-        return
-    seen = np.flatnonzero(clip.track.seen)
-    wanted = set(seen[np.linspace(0, len(seen) - 1, min(FACES_A_CLIP, len(seen))).round().astype(int)].tolist())
-    last = max(wanted)
-    for frame, picture in enumerate(clip.pictures()):
-        if frame in wanted:
-            yield portrait(picture, clip.track.points[frame])
-        if frame == last:
-            return
-    raise MediaError(clip.name, f"ends before its frame {last} of {clip.frames}", "ingest it again")
-
-
-def _sha256(faces: NDArray[np.uint8]) -> str:
-    return hashlib.sha256(faces.tobytes()).hexdigest()
+    met = (
+        portrait(picture, clip.track.points[frame])
+        for clip in clips
+        if clip.track is not None
+        for frame, picture in moments(clip, FACES_A_CLIP)
+    )
+    faces = kept(met, MOST_FACES, rng)
+    return np.stack(faces) if faces else np.empty((0, NATIVE, NATIVE, 3), np.uint8)
 
 
 # --- The networks
 
 
 def _painting_net() -> "nn.Sequential":
-    """From (n, 64, 1, 1) to (n, 3, 64, 64)."""
+    """From (n, 64, 1, 1) to (n, 3, 64, 64), of which each is a change of its `mean` (1, 3, 64, 64)."""
+    import torch
     from torch import nn
 
     wide = 8 * CHANNELS
@@ -155,7 +127,9 @@ def _painting_net() -> "nn.Sequential":
     for _ in range(3):
         layers += [nn.ConvTranspose2d(wide, wide // 2, 4, 2, 1, bias=False), nn.BatchNorm2d(wide // 2), nn.ReLU(True)]
         wide //= 2
-    return nn.Sequential(*layers, nn.Upsample(scale_factor=2, mode="bilinear"), nn.Conv2d(wide, 3, 3, 1, 1))
+    net = nn.Sequential(*layers, nn.Upsample(scale_factor=2, mode="bilinear"), nn.Conv2d(wide, 3, 3, 1, 1))
+    net.register_buffer("mean", torch.zeros(1, 3, NATIVE, NATIVE))
+    return net
 
 
 def _critic_net() -> "nn.Sequential":
@@ -173,88 +147,70 @@ def _critic_net() -> "nn.Sequential":
 
 @dataclass(frozen=True)
 class _Painter:
-    """A net, and the `mean` face (1, 3, 64, 64) that it changes: the inverse of tanh of the colours in -1 … 1."""
+    """A painting net; its mean face is kept as the inverse of tanh of the colours in -1 … 1."""
 
     net: "nn.Sequential"
-    mean: "Tensor"
 
     def __call__(self, latents: NDArray[np.float64]) -> "Tensor":
         """Pictures (n, 3, 64, 64) in -1 … 1 for latents (n, 64)."""
         import torch
 
-        return torch.tanh(self.net(torch.from_numpy(latents.astype(np.float32))[..., None, None]) + self.mean)
+        mean = self.net.get_buffer("mean")
+        drawn = torch.from_numpy(latents.astype(np.float32))[..., None, None].to(mean.device)
+        return torch.tanh(self.net(drawn) + mean)
 
     def paint(self, latents: NDArray[np.float64]) -> NDArray[np.uint8]:
         """Pictures (n, 64, 64, 3) for latents (n, 64)."""
         import torch
 
         with torch.inference_mode():
-            painted = self(latents).permute(0, 2, 3, 1).numpy()
+            painted = self(latents).permute(0, 2, 3, 1).cpu().numpy()
         return np.asarray(((painted + 1) * 127.5).round().clip(0, 255).astype(np.uint8))
-
-
-def _open_painter(path: Path) -> _Painter:
-    import torch
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    torch.set_num_threads(1)  # more threads add in another order
-    if not path.exists():
-        raise ModelError(path, "is not there", "run the train stage of dcgan")
-    try:
-        tensors = load_file(path)
-        painter = _Painter(_painting_net(), tensors.pop("mean"))
-        painter.net.load_state_dict(tensors)
-    except (SafetensorError, KeyError, RuntimeError) as error:
-        raise ModelError(path, f"is not a model of this generator ({error})", "run the train stage of dcgan") from error
-    painter.net.eval()
-    return painter
 
 
 # --- Training
 
 
-def _train(settings: DCGAN, faces: NDArray[np.uint8], seed: int, key: str, folder: Path) -> None:
+def _lesson(settings: DCGAN, faces: NDArray[np.uint8], seed: int) -> Lesson:
     import torch
-    from safetensors.torch import save_file
 
-    torch.set_num_threads(1)
-    mean = _tensor(faces.mean(0, dtype=np.float64, keepdims=True)).clamp(-0.95, 0.95).atanh()
-    with torch.random.fork_rng(devices=[]):  # torch's layers draw their first weights from its global state only
-        torch.manual_seed(seed)
+    where = device()
+    with first_weights(seed):
         nets = {"painter": _painting_net(), "critic": _critic_net(), "average": _painting_net()}
+    mean = _tensor(faces.mean(0, dtype=np.float64, keepdims=True)).clamp(-0.95, 0.95).atanh()
+    nets["painter"].get_buffer("mean").copy_(mean)
     nets["average"].load_state_dict(nets["painter"].state_dict())
     nets["average"].eval()
-    painter, average, critic = _Painter(nets["painter"], mean), _Painter(nets["average"], mean), nets["critic"]
-    adams: dict[str, Optimizer] = {
+    for net in nets.values():
+        net.to(where)
+    painter, average, critic = _Painter(nets["painter"]), _Painter(nets["average"]), nets["critic"]
+    adams = {
         name: torch.optim.Adam(nets[name].parameters(), settings.learning_rate, betas=(0.5, 0.999))
         for name in ("painter", "critic")
     }
-    losses = _resume(folder / CHECKPOINT, key, nets, adams)
-    shown = np.random.default_rng([seed, 0]).standard_normal((32, LATENTS))
-    for step in progress(range(len(losses), settings.steps), settings.steps - len(losses), "dcgan: train"):
-        rng = np.random.default_rng([seed, 1, step])  # a step's own chance: nothing to keep when training is interrupted
-        real = faces[rng.integers(len(faces), size=settings.batch)]
-        mirrored = rng.random(settings.batch) < 0.5
+    shown = np.random.default_rng(seed).standard_normal((32, LATENTS))
+
+    def step(number: int, rng: np.random.Generator, batch: int) -> "dict[str, Tensor]":
+        real = faces[rng.integers(len(faces), size=batch)]
+        mirrored = rng.random(batch) < 0.5
         real[mirrored] = real[mirrored, :, ::-1]
-        fake = painter(rng.standard_normal((settings.batch, LATENTS)))
-        judged = torch.relu(1 - critic(_tensor(real))).mean() + torch.relu(1 + critic(fake.detach())).mean()
-        _descend(adams["critic"], judged)
+        fake = painter(rng.standard_normal((batch, LATENTS)))
+        judged = torch.relu(1 - critic(_tensor(real).to(where))).mean() + torch.relu(1 + critic(fake.detach())).mean()
+        descend(adams["critic"], judged)
         critic.requires_grad_(False)  # its gradients would cost a fifth of the step, and are not used here
         fooled = -critic(fake).mean()
-        _descend(adams["painter"], fooled)
+        descend(adams["painter"], fooled)
         critic.requires_grad_(True)
-        _follow(average.net, painter.net, min(AVERAGING, (step + 1) / (step + 10)))
-        losses.append((judged.item(), fooled.item()))
-        if len(losses) % CHECKPOINT_STEPS == 0 or len(losses) == settings.steps:
-            _checkpoint(folder / CHECKPOINT, key, nets, adams, losses)
-            write_image(folder / SAMPLES, _sheet(average.paint(shown)))
-            _report(losses, settings.steps, folder / SAMPLES)
-    table = io.StringIO()
-    csv.writer(table, lineterminator="\n").writerows([("critic", "painter"), *losses])
-    write_text(folder / LOSSES, table.getvalue())
-    with replacing(folder / MODEL) as part:
-        save_file({"mean": mean, **average.net.state_dict()}, part, _named(key))
+        _follow(average.net, painter.net, min(AVERAGING, (number + 1) / (number + 10)))
+        return {"critic": judged, "painter": fooled}
+
+    return Lesson(
+        nets=nets,
+        optimizers=adams,
+        step=step,
+        sheet=lambda: _sheet(average.paint(shown)),
+        model=lambda: tensors_of({"painter": average.net}),
+    )
 
 
 def _tensor(pictures: NDArray[Any]) -> "Tensor":
@@ -262,12 +218,6 @@ def _tensor(pictures: NDArray[Any]) -> "Tensor":
     import torch
 
     return torch.from_numpy(np.ascontiguousarray(pictures.transpose(0, 3, 1, 2), np.float32) / 127.5 - 1)
-
-
-def _descend(adam: "Optimizer", loss: "Tensor") -> None:
-    adam.zero_grad()
-    loss.backward()  # type: ignore[no-untyped-call]
-    adam.step()
 
 
 def _follow(average: "nn.Module", net: "nn.Module", inertia: float) -> None:
@@ -284,66 +234,3 @@ def _follow(average: "nn.Module", net: "nn.Module", inertia: float) -> None:
 def _sheet(pictures: NDArray[np.uint8]) -> Picture:
     """32 portraits, eight in a row."""
     return np.ascontiguousarray(pictures.reshape(4, 8, NATIVE, NATIVE, 3).transpose(0, 2, 1, 3, 4).reshape(4 * NATIVE, -1, 3))
-
-
-def _report(losses: Sequence[tuple[float, float]], steps: int, samples: Path) -> None:
-    judged, fooled = np.mean(losses[-CHECKPOINT_STEPS:], axis=0)
-    said = f"dcgan: step {len(losses)} of {steps}, loss of the critic {judged:.2f}, of the painter {fooled:.2f}"
-    print(f"{said}, samples in {samples}", file=sys.stderr, flush=True)
-
-
-# --- Checkpoints
-
-
-def _named(key: str) -> dict[str, str]:
-    return {"forgeline": canonical({"key": key})}
-
-
-def _key_in(path: Path) -> str | None:
-    """What made a file, or None where there is no whole file of ours."""
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, "numpy") as file:
-            return str(json.loads((file.metadata() or {})["forgeline"])["key"])
-    except (OSError, SafetensorError, KeyError, ValueError):
-        return None
-
-
-def _checkpoint(
-    path: Path,
-    key: str,
-    nets: "Nets",
-    adams: "Adams",
-    losses: Sequence[tuple[float, float]],
-) -> None:
-    import torch
-    from safetensors.torch import save_file
-
-    tensors = {f"{name}/{part}": value for name, net in nets.items() for part, value in net.state_dict().items()}
-    for name, adam in adams.items():
-        for index, values in adam.state_dict()["state"].items():
-            tensors |= {f"adam/{name}/{index}/{part}": value for part, value in values.items()}
-    tensors["losses"] = torch.tensor(losses, dtype=torch.float64)
-    with replacing(path) as part:
-        save_file(tensors, part, _named(key))
-
-
-def _resume(path: Path, key: str, nets: "Nets", adams: "Adams") -> list[tuple[float, float]]:
-    """Put nets and optimisers where the checkpoint left them; give the losses up to there, none without such a checkpoint."""
-    from safetensors.torch import load_file
-
-    if _key_in(path) != key:
-        return []
-    tensors = load_file(path)
-    losses = [(judged, fooled) for judged, fooled in tensors.pop("losses").tolist()]
-    states: dict[str, dict[int, dict[str, Tensor]]] = {name: {} for name in adams}
-    for address in [address for address in tensors if address.startswith("adam/")]:
-        _, name, index, part = address.split("/")
-        states[name].setdefault(int(index), {})[part] = tensors.pop(address)
-    for name, adam in adams.items():
-        adam.load_state_dict(adam.state_dict() | {"state": states[name]})
-    for name, net in nets.items():
-        start = f"{name}/"
-        net.load_state_dict({key.removeprefix(start): value for key, value in tensors.items() if key.startswith(start)})
-    return losses
