@@ -4,6 +4,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
+import numpy as np
+
 from flows import workspace
 from flows.items import Finished, Item, bring_up_to_date, dropped
 from flows.matched import made, matched, variant_id
@@ -73,7 +75,7 @@ def _make(job: _Job) -> Finished:
     masks = partial(read_masks, Path(parent.mask)) if parent.mask else None
     try:
         sealed = seal_variant(
-            lambda: job.variant(clip, masks),
+            lambda: job.variant(clip, masks, sample.segments, _chance(sample)),
             Path(sample.media),
             Mark.of(str(sample.mark_id)),
             master(key_id).shard(shard),
@@ -84,3 +86,8 @@ def _make(job: _Job) -> Finished:
     except MediaError as error:
         return Finished(replace(sample, reason=f"{error.what}; {error.todo}"), ())
     return Finished(sealed.noted(sample), (sealed.path, *([sealed.mask] if sealed.mask else [])))
+
+
+def _chance(sample: Sample) -> np.random.Generator:
+    """The same for all of a pair in a variant: noise and losses that differed would tell them apart."""
+    return np.random.default_rng(int(digest(sample.pair_id), 16))

@@ -90,3 +90,14 @@ class Made:
     pictures: Iterator[tuple[Picture, Mask | None]]
     sound: Sound | None
     segments: tuple[Segment, ...] = ()
+
+
+def spans(changed: NDArray[np.bool_], fps: Fraction, modality: Literal["video", "audio"]) -> tuple[Segment, ...]:
+    """The runs of changed frames (bool, one per frame) in seconds; none for a still image (`fps` 0)."""
+    if not fps:
+        return ()
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], changed, [False]]).astype(np.int8)))
+    return tuple(
+        Segment(float(Fraction(int(start)) / fps), float(Fraction(int(end)) / fps), modality)
+        for start, end in edges.reshape(-1, 2)
+    )

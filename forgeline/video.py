@@ -67,7 +67,7 @@ def open_video(path: Path, track: Track | None = None) -> Clip:
         first = next(_decoded(container, path), None)
         if first is None:
             raise MediaError(path, "holds no picture that can be decoded", "replace the file by a whole copy")
-        height, width = _upright(first).shape[:2]
+        height, width = picture_of(first).shape[:2]
     return Clip(
         media_type="video",
         width=width,
@@ -91,7 +91,7 @@ def key_pictures(path: Path) -> Iterator[Picture]:
         for frame in _decoded(container, path):
             decoded += 1
             if frame.key_frame:
-                yield _upright(frame)
+                yield picture_of(frame)
         if decoded < promised:
             what = f"ends after {decoded} of {promised} pictures"
             raise MediaError(path, what, "replace it by a whole copy, or leave it out")
@@ -163,7 +163,8 @@ def _decoded(container: av.container.InputContainer, path: Path) -> Iterator[av.
         yield frame
 
 
-def _upright(frame: av.VideoFrame) -> Picture:
+def picture_of(frame: av.VideoFrame) -> Picture:
+    """What a decoded frame shows: upright, RGB, both sides cut to even."""
     # Untagged video follows the convention that players use: BT.601 below 720 lines, BT.709 from there.
     space = frame.colorspace
     if space in (0, 2):
@@ -181,6 +182,24 @@ def _upright(frame: av.VideoFrame) -> Picture:
         picture = np.rot90(picture, frame.rotation // 90)
     height, width = picture.shape[0] & ~1, picture.shape[1] & ~1
     return np.ascontiguousarray(picture[:height, :width])
+
+
+def frame_of(picture: Picture) -> av.VideoFrame:
+    """A picture as an encoder takes it: yuv420p, BT.709, of limited range."""
+    return av.VideoFrame.from_ndarray(picture, format="rgb24").reformat(
+        format="yuv420p",
+        dst_colorspace=Colorspace.ITU709,
+        src_color_range=ColorRange.JPEG,
+        dst_color_range=ColorRange.MPEG,
+        interpolation=_SCALER,
+        threads=1,
+    )
+
+
+def tag_colours(encoder: av.VideoCodecContext) -> None:
+    """Make an encoder write into its stream which colours `frame_of` gives it, so that `picture_of` gives them back."""
+    encoder.colorspace, encoder.color_range = Colorspace.ITU709, ColorRange.MPEG
+    encoder.color_primaries, encoder.color_trc = ColorPrimaries.BT709, ColorTrc.BT709
 
 
 def _pictures(path: Path, timing: _Timing, shape: tuple[int, int]) -> Iterator[Picture]:
@@ -208,7 +227,7 @@ def _pictures(path: Path, timing: _Timing, shape: tuple[int, int]) -> Iterator[P
 
 
 def _checked(frame: av.VideoFrame, path: Path, shape: tuple[int, int]) -> Picture:
-    picture = _upright(frame)
+    picture = picture_of(frame)
     if picture.shape[:2] != shape:
         raise MediaError(path, "changes its picture size", "cut it into clips of one size, or leave it out")
     return picture
@@ -267,9 +286,7 @@ class VideoWriter:
         self._container = _mp4(path)
         options = {"crf": str(encoding.crf), "preset": encoding.preset, "g": str(encoding.gop)}
         self._video = _x264(self._container, width, height, fps, "yuv420p", options)
-        context = self._video.codec_context
-        context.colorspace, context.color_range = Colorspace.ITU709, ColorRange.MPEG
-        context.color_primaries, context.color_trc = ColorPrimaries.BT709, ColorTrc.BT709
+        tag_colours(self._video.codec_context)
         self._audio: Any = None
         if sound is not None:
             self._audio = self._container.add_stream("flac", rate=sound.rate, layout="mono", format="s16")
@@ -294,14 +311,7 @@ class VideoWriter:
         if picture.shape != self._shape or picture.dtype != np.uint8:
             what = f"a picture is {picture.shape} {picture.dtype}, not {self._shape} uint8"
             raise PromiseError(self._path, what, "report it: a generator must keep the size it declared")
-        frame = av.VideoFrame.from_ndarray(picture, format="rgb24").reformat(
-            format="yuv420p",
-            dst_colorspace=Colorspace.ITU709,
-            src_color_range=ColorRange.JPEG,
-            dst_color_range=ColorRange.MPEG,
-            interpolation=_SCALER,
-            threads=1,
-        )
+        frame = frame_of(picture)
         frame.pts = self.frames
         self._container.mux(self._video.encode(frame))
         self.frames += 1

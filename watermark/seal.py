@@ -18,18 +18,18 @@ from pathlib import Path
 import av
 import cv2
 
-from forgeline.clip import Clip, Made, Mask, Picture, Sound
+from forgeline.clip import Clip, Made, Mask, Picture, Segment, Sound
 from forgeline.errors import FactoryError, MediaError, PromiseError
 from forgeline.image import open_image, write_image
 from forgeline.sample import Sample
 from forgeline.section import Section
 from forgeline.video import Encoding, MaskWriter, VideoWriter, open_video, read_masks
 from watermark.fingerprint import Fingerprint
-from watermark.gate import ATTACKED, Verdict, WeakMarkError, examine
+from watermark.gate import ATTACKED, MATCHED, Verdict, WeakMarkError, examine
 from watermark.keys import DEMO, ShardKey
 from watermark.metadata import PNG_KEYWORD, Tag, append_to_mp4, packet
 from watermark.payload import Mark
-from watermark.sound import mark_sound
+from watermark.sound import mark_sound, sound_carries, sound_matched
 from watermark.strength import Marker
 from watermark.tile import bits_for
 
@@ -71,9 +71,11 @@ class Sealed:
     verdict: Verdict
     psnr: float | None
     fingerprint: str
+    segments: tuple[Segment, ...]
 
     def noted(self, sample: Sample) -> Sample:
-        """The sample's row with all that was read back; it keeps the mask it has where the file came with none."""
+        """The sample's row with all that was read back, and when it was changed. It keeps the mask it has where the file came
+        with none."""
         scores = {
             "mark_score": self.verdict.score,
             "mark_score_attacked": self.verdict.attacked,
@@ -92,6 +94,7 @@ class Sealed:
             mark_read=self.verdict.mark_read,
             sound_mark_read=self.verdict.sound_mark_read,
             fingerprint=self.fingerprint,
+            segments=self.segments,
             sha256=self.sha256,
             bytes=self.bytes,
             scores={name: round(value, 3) for name, value in scores.items() if value is not None},
@@ -117,17 +120,23 @@ def seal_variant(
     """Encode and tag a degraded copy of a sealed video into `path` (.mp4), with its parent's own mark made to be read there.
 
     `make` gives the copy again for each attempt. What is left of the mark may do; where it doesn't, the same pattern is
-    added, and made stronger until a reader who expects it finds it in the encoded file. Raises as `seal` does.
+    added, and made stronger until a reader who expects it finds it in the encoded file. Sound that was marked is marked
+    again where nothing is left; sound that can't be marked any more and is nobody's forgery says so by its verdict. Raises
+    as `seal` does.
     """
     lost: WeakMarkError | None = None
+    made = make()
+    sound = _still_marked_sound(made, key, mark) if sound_marked else None
+
+    def gate(file: Path) -> Verdict:
+        return examine(file, key, mark, tag, sound is not None, ATTACKED)
+
     for strength_db in _VARIANT_DB:
         marker = Marker(key, mark, encoding.gop, strength_db) if strength_db else None
         try:
-            return _sealed(
-                make(), path, marker, encoding, lambda file: examine(file, key, mark, tag, sound_marked, ATTACKED), tag
-            )
+            return _sealed(replace(made, sound=sound or made.sound), path, marker, encoding, gate, tag)
         except WeakMarkError as error:
-            lost = error
+            lost, made = error, make()
     raise MediaError(path, "can't carry its mark however strong it is", "leave the variant out") from lost
 
 
@@ -179,6 +188,7 @@ def _sealed(
         verdict=verdict,
         psnr=written.psnr(made.width * made.height * 3),
         fingerprint=written.fingerprint.hex,
+        segments=made.segments,
     )
 
 
@@ -240,6 +250,13 @@ def _marked_sound(made: Made, key: ShardKey, mark: Mark) -> Sound | None:
         if any(segment.modality == "audio" for segment in made.segments):
             raise
         return None
+
+
+def _still_marked_sound(made: Made, key: ShardKey, mark: Mark) -> Sound | None:
+    """The sound of a copy: as it is where its mark can still be read, else marked again. None as for `_marked_sound`."""
+    if made.sound and (sound_carries(made.sound, key, mark) or sound_matched(made.sound, key, mark) >= MATCHED):
+        return made.sound
+    return _marked_sound(made, key, mark)
 
 
 def _write_video(made: Made, written: _Written, marker: Marker | None, encoding: Encoding) -> None:
