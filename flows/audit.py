@@ -24,7 +24,7 @@ from forgeline.manifest import SCHEMA, broken_promises, read_manifest, to_record
 from forgeline.recipe import digest
 from forgeline.sample import Sample
 from forgeline.terms import join
-from generators.plugin import Trained
+from generators.chain import learner
 from sources.corpus import Source
 from watermark.gate import ATTACKED, MATCHED, examine
 from watermark.keys import master
@@ -165,7 +165,7 @@ def _terms(rows: Sequence[Sample], params: Params) -> Iterator[str]:
     terms = {name: s.terms for name, s in params.sources.items() if isinstance(s, Source)}
     for sample in rows:
         # As the plan has it: what was learned comes from all of them.
-        learned = isinstance(params.generators[sample.method], Trained)
+        learned = learner(params.generators[sample.method]) is not None
         known = {source_of[p] for p in sample.parents if p in source_of}
         names = sorted(terms if learned or not known else known)
         first, *others = (terms[n] for n in names)

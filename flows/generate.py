@@ -1,6 +1,7 @@
 """Stages `train@<generator>` and `generate@<generator>`: learn from the train split, then make what the plan says."""
 
 import json
+import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
@@ -14,12 +15,13 @@ from flows.plan import plan_file, train_file
 from forgeline.clip import Clip
 from forgeline.compute import one_thread
 from forgeline.errors import FactoryError, MediaError, ModelError, PromiseError, SourceError
-from forgeline.files import PART, prune, sha256_of, write_text
+from forgeline.files import PART, prune, replacing, sha256_of, write_text
 from forgeline.lock import holding
 from forgeline.manifest import from_record
 from forgeline.recipe import Recipe, canonical, digest
 from forgeline.sample import Sample
 from forgeline.section import Section
+from generators.chain import Chain, learner
 from generators.plugin import Generator, Trained
 from watermark.keys import master
 from watermark.metadata import Tag
@@ -62,16 +64,34 @@ def train(name: str, params: Params) -> None:
             write_text(begun, key)
         for unfinished in folder.rglob(f"{PART}*"):  # of a training that was killed while it wrote
             unfinished.unlink()
-        if isinstance(section, Trained):
+        learns = learner(section)
+        if learns and not _taken_over(folder, key):
             if not clips:
                 raise ModelError(f"train {name}", "the train split has no clip to learn from", "add people, or change plan")
             one_thread()
-            recipe = Recipe(f"train {name}", tuple(c["sample_id"] for c in clips), head["seed"], section.settings())
-            section.train((_opened(c) for c in clips), recipe.rng(), folder)
+            recipe = Recipe(head["learner"], tuple(c["sample_id"] for c in clips), head["seed"], head["settings"])
+            learns.train((_opened(c) for c in clips), recipe.rng(), folder)
         written = sorted(p for p in folder.rglob("*") if p.is_file() and p != begun)
         files = {p.relative_to(folder).as_posix(): sha256_of(p) for p in written}
         write_text(folder / DONE, canonical({"key": key, "files": files}) + "\n")
         begun.unlink()
+
+
+def _taken_over(folder: Path, key: str) -> bool:
+    """Copy the model that another generator has learned in the same way into `folder`; whether there is one.
+
+    A swap, its null twin and a chain with it share a model so: whoever comes first learns it.
+    """
+    for done in sorted(workspace.MODELS.glob(f"*/{DONE}")):
+        told = json.loads(done.read_text())
+        files = {done.parent / name: sha256 for name, sha256 in told["files"].items()}
+        if told["key"] == key and all(path.is_file() and sha256_of(path) == sha256 for path, sha256 in files.items()):
+            for path in files:
+                with replacing(folder / path.relative_to(done.parent)) as part:
+                    shutil.copyfile(path, part)
+            print(f"train {folder.name}: has the model of {done.parent.name}", flush=True)
+            return True
+    return False
 
 
 def generate(name: str, params: Params) -> list[Sample]:
@@ -81,7 +101,7 @@ def generate(name: str, params: Params) -> list[Sample]:
     """
     section = _section(name, params)
     folder = workspace.MADE / name
-    model = workspace.MODELS / name if isinstance(section, Trained) else None
+    model = workspace.MODELS / name if learner(section) else None
     with holding(workspace.lock(f"generate@{name}")):
         head, *rows = _read(plan_file(name))
         if head["settings"] != section.settings() or head["seal"] != params.seal.settings():
@@ -143,7 +163,7 @@ def _make(job: _Job) -> Finished:
 @cache
 def _ready(section: Section, model: Path | None) -> Generator:
     """The generator, bound to its model; a worker loads it once."""
-    if model is not None and isinstance(section, Trained):
+    if model is not None and isinstance(section, Trained | Chain):
         return section.load(model)
     if not isinstance(section, Generator):
         raise PromiseError(type(section).__name__, "is no generator", "report it")

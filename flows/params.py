@@ -15,6 +15,7 @@ from forgeline.degrade import Variant
 from forgeline.errors import ParamsError
 from forgeline.sample import SPLITS, Split
 from forgeline.section import Section
+from generators.chain import Chain, Step
 from generators.plugin import Generator
 from generators.table import GENERATORS
 from sources.demo import Demo
@@ -110,8 +111,12 @@ class Params(BaseModel):
     @field_validator("generators", mode="before")
     @classmethod
     def _generators(cls, value: Any) -> dict[str, Section]:
-        items = _mapping(value, "generators").items()
-        return {name: _plugin(GENERATORS, name, name, section or {}) for name, section in items}
+        sections = _mapping(value, "generators")
+        chains = [
+            n for n, section in sections.items() if n not in GENERATORS and isinstance(section, dict) and "steps" in section
+        ]
+        alone = {n: _plugin(GENERATORS, n, n, section or {}) for n, section in sections.items() if n not in chains}
+        return {n: alone[n] if n in alone else _chain(str(n), section, alone) for n, section in sections.items()}
 
     @field_validator("variants", mode="before")
     @classmethod
@@ -137,6 +142,10 @@ class Params(BaseModel):
             if control not in self.generators:
                 what = f"needs its matched control {control!r}"
                 raise _NamedError(("generators", name), what, f"add `{control}:` to generators")
+            whole = getattr(section, "twin_of", None)
+            if whole in self.generators and self.generators[whole].settings() != section.settings():
+                what = f"has other settings than {whole}, whose null twin it is"
+                raise _NamedError(("generators", name), what, "give both the same")
             sizes = {getattr(self.generators[n], "size", None) for n in (name, control)}
             if len(sizes) > 1:
                 what = f"is made at another size than its control {control!r}"
@@ -202,6 +211,26 @@ def _plugin(table: Mapping[str, type[Section]], name: str, kind: Any, section: A
         first = error.errors()[0]
         what, todo = _said(first, table[kind])
         raise _NamedError((name, *first["loc"]), what, todo) from error
+
+
+def _chain(name: str, section: dict[str, Any], alone: Mapping[str, Section]) -> Chain:
+    """Generators one after the other: `alone` is what params say of each; a step may have settings of its own instead."""
+    if not re.fullmatch(r"[a-z0-9_]+", name):
+        raise _NamedError((name,), "is no name for a chain of generators", "use small letters, digits and _")
+    if set(section) != {"steps"} or not isinstance(section["steps"], list):
+        raise _NamedError((name,), "is no chain of generators", "write `steps:` with a list of generators, and nothing else")
+    steps = []
+    for number, told in enumerate(section["steps"]):
+        step, own = next(iter(told.items())) if isinstance(told, dict) and len(told) == 1 else (told, None)
+        known = alone.get(step) if own is None and isinstance(step, str) else None
+        try:
+            steps.append(Step(name=str(step), section=known or _plugin(GENERATORS, str(step), step, own or {})))
+        except _NamedError as error:
+            raise _NamedError((name, "steps", number, *error.where[1:]), error.what, error.todo) from error
+    try:
+        return Chain(steps=tuple(steps))
+    except ValidationError as error:
+        raise _NamedError((name,), str(error.errors()[0]["msg"]).removeprefix("Value error, "), "mend its steps") from error
 
 
 def _explained(path: Path, error: ValidationError) -> ParamsError:

@@ -25,7 +25,8 @@ from forgeline.recipe import Recipe, canonical, digest
 from forgeline.sample import SPLITS, Sample, Split
 from forgeline.section import Section
 from forgeline.terms import Joined, Terms, join, refusal, require_generation
-from generators.plugin import Generator, Trained
+from generators.chain import learner, modules
+from generators.plugin import Generator
 from sources.corpus import Source
 from watermark.keys import DEMO, master
 from watermark.payload import Mark
@@ -323,7 +324,7 @@ def _draft(name: str, section: Section, cast: tuple[Sample, ...], control: Plann
     hears = not image and target.sample_rate > 0
     batch = int(digest(["batch", target.sample_id])[:8], 16) % params.plan.batches
     people = {"target": target.target_id, "source": others[0].target_id if others else None, "nobody": None}
-    terms = _joined(cast, nobody or isinstance(generator, Trained), params)
+    terms = _joined(cast, nobody or learner(section) is not None, params)
     sample = Sample(
         sample_id=recipe.id,
         media=f"{workspace.MADE.as_posix()}/{name}/{recipe.id}{'.png' if image else '.mp4'}",
@@ -441,21 +442,16 @@ def _write(
     tracks: dict[str | None, str] = {s.track: sha256_of(Path(s.track)) for s in parents if s.track}
     for name, rows in planned.items():
         section = params.generators[name]
-        module = type(section).__module__
         head = {
             "generator": name,
             "settings": section.settings(),
             "seal": params.seal.settings(),
             "release": params.release.name,
-            "code": code_digest(module, *GENERATE_CODE),
+            "code": code_digest(*modules(section), *GENERATE_CODE),
             "libraries": library_versions(),
         }
         _lines(plan_file(name), [head, *(_row(p, tracks) for p in rows)])
-        learns = isinstance(section, Trained)
-        train_head = {"generator": name, "settings": section.settings(), "seed": params.plan.seed}
-        made_by = {"code": code_digest(module, *TRAIN_CODE), "libraries": library_versions()}
-        clips = sorted((s for s in parents if s.split == "train"), key=lambda s: s.sample_id) if learns else []
-        _lines(train_file(name), [train_head | (made_by if learns else {}), *(_parent(s, tracks) for s in clips)])
+        _lines(train_file(name), _lessons(section, parents, tracks, params))
     proof = {
         "components": [vars(c) for c in components],
         "refused": refused,
@@ -463,6 +459,25 @@ def _write(
         "shares": dict(params.plan.splits),
     }
     write_text(workspace.PLAN / SPLITS_FILE, json.dumps(proof, indent=1, sort_keys=True, ensure_ascii=False) + "\n")
+
+
+def _lessons(
+    section: Section, parents: Sequence[Sample], tracks: dict[str | None, str], params: Params
+) -> list[dict[str, Any]]:
+    """The lines of a train file. Those of a swap, its null twin and a chain with it are the same: so is the model."""
+    learns = learner(section)
+    if learns is None:
+        return [{"learner": None}]
+    module = type(learns).train.__module__
+    head = {
+        "learner": module,
+        "settings": learns.settings(),
+        "seed": params.plan.seed,
+        "code": code_digest(module, *TRAIN_CODE),
+        "libraries": library_versions(),
+    }
+    clips = sorted((s for s in parents if s.split == "train"), key=lambda s: s.sample_id)
+    return [head, *(_parent(s, tracks) for s in clips)]
 
 
 def _row(planned: Planned, tracks: dict[str | None, str]) -> dict[str, Any]:

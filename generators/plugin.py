@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,27 +17,55 @@ Casting = Literal["own", "pair", "nobody"]
 
 Stream = Literal["video", "audio"]
 
+Apparent = Literal["target", "source", "nobody"]
+
 
 @runtime_checkable
 class Generator(Protocol):
     """Parents in, a made clip and its ground truth out.
 
     Same parents, same settings and same `rng` state give the same bytes. Parents' pictures are streamed, never collected.
-    A frame whose face is not seen is passed through with an all-zero mask. Nothing is written to disk.
+    A frame whose face is not seen is passed through with an all-zero mask. Nothing is written to disk. What is a property
+    here is a class variable of most generators; one that depends on params is a property.
+
+    A null twin of a swap also has `twin_of`, the swap's name: the same machinery with the person's own face. Params give
+    both the same settings.
     """
 
-    role: ClassVar[Role]
-    content_class: ClassVar[str]
-    """`control`, `augmented_real`, `partially_synthetic` or `fully_synthetic`."""
-    casting: ClassVar[Casting]
-    changes: ClassVar[frozenset[Stream]]
-    """The streams whose label becomes fake."""
-    apparent: ClassVar[Literal["target", "source", "nobody"]]
-    """Whom one sees in the result."""
-    control: ClassVar[str]
-    """The generator that makes the matched controls: a control names itself."""
-    source_type: ClassVar[str]
-    """The term of IPTC's digital source type vocabulary that describes the process (not the label)."""
+    @property
+    def role(self) -> Role:
+        """What its samples are."""
+        ...
+
+    @property
+    def content_class(self) -> str:
+        """`control`, `augmented_real`, `partially_synthetic` or `fully_synthetic`."""
+        ...
+
+    @property
+    def casting(self) -> Casting:
+        """Whose clips it is called with."""
+        ...
+
+    @property
+    def changes(self) -> frozenset[Stream]:
+        """The streams whose label becomes fake."""
+        ...
+
+    @property
+    def apparent(self) -> Apparent:
+        """Whom one sees in the result."""
+        ...
+
+    @property
+    def control(self) -> str:
+        """The generator that makes the matched controls: a control names itself."""
+        ...
+
+    @property
+    def source_type(self) -> str:
+        """The term of IPTC's digital source type vocabulary that describes the process (not the label)."""
+        ...
 
     def settings(self) -> dict[str, Any]:
         """The parameters as plain JSON values, for the recipe."""

@@ -25,6 +25,7 @@ class SelfSwap(Section):
     max_yaw: Annotated[float, Field(gt=0, le=60)] = 35.0
     """Degrees that a head may be turned to the side, as in `blend_swap`."""
 
+    twin_of: ClassVar[str] = "blend_swap"
     role: ClassVar[Role] = "null_twin"
     content_class: ClassVar[str] = "augmented_real"
     casting: ClassVar[Casting] = "own"

@@ -3,14 +3,13 @@
 import http.client
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -21,21 +20,16 @@ import numpy as np
 import psutil
 import pytest
 from fastapi.testclient import TestClient
-from websockets.sync.client import ClientConnection, connect
 
 from flows import read_page
 from flows.read import Index, Means
 from forgeline.image import write_image
+from tests.browser import Browser, chromium, tab
 from watermark.keys import DEMO, master
 from watermark.payload import Mark
 from watermark.strength import Marker
 
 ROOT = Path(__file__).resolve().parents[1]
-CHROMIUM = next((path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None)
-QUIET = (
-    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
-    *("--disable-component-update", "--disable-sync", "--remote-debugging-port=0", "--window-size=1000,1400"),
-)
 
 
 @dataclass(frozen=True)
@@ -160,97 +154,45 @@ def test_a_file_that_ends_its_reader_costs_itself_alone(page: Page, files: Path)
 # In a browser --------------------------------------------------------------------------------------------------------
 
 
-@dataclass
-class Browser:
-    """One tab of a headless Chromium, by its DevTools protocol."""
-
-    link: ClientConnection
-    events: list[dict[str, Any]] = field(default_factory=list)
-    sent: int = 0
-
-    def do(self, method: str, **parameters: Any) -> dict[str, Any]:
-        self.sent += 1
-        self.link.send(json.dumps({"id": self.sent, "method": method, "params": parameters}))
-        while True:
-            said = json.loads(self.link.recv(60))
-            if said.get("id") == self.sent:
-                assert "error" not in said, said
-                result: dict[str, Any] = said["result"]
-                return result
-            self.events.append(said)
-
-    def ask(self, expression: str) -> Any:
-        """The value of an expression; of a promise, what it comes to."""
-        done = self.do("Runtime.evaluate", expression=expression, awaitPromise=True, returnByValue=True)
-        assert "exceptionDetails" not in done, done
-        return done["result"].get("value")
-
-    def open(self, url: str) -> None:
-        self.do("Page.navigate", url=url)
-        self.ask("new Promise(done => document.readyState === 'complete' ? done() : addEventListener('load', done))")
-
-    def key(self, key: str, code: int, text: str = "") -> None:
-        for kind in ("keyDown", "keyUp"):
-            self.do("Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=code, text=text)
-
-    def result(self) -> dict[str, Any]:
-        """The newest result, once it is there."""
-        settled = "document.querySelector('article') && !document.querySelector('[aria-busy]')"
-        watch = f"""new Promise(done => {{
-            const look = () => {{ if ({settled}) {{ watcher.disconnect(); done(); }} }};
-            const watcher = new MutationObserver(look);
-            watcher.observe(document.body, {{subtree: true, childList: true, attributes: true}});
-            look();
-        }})"""
-        self.ask(watch)
-        told: dict[str, Any] = self.ask(
-            """(sheet => ({
-                kind: sheet.className, name: sheet.querySelector("h2").textContent,
-                verdict: sheet.querySelector(".verdict").textContent,
-                facts: [...sheet.querySelectorAll("li")].map(line => line.textContent),
-                json: JSON.parse(sheet.querySelector("pre")?.textContent ?? "null"),
-                polygons: sheet.querySelectorAll("polygon").length,
-                picture: sheet.querySelector("img")?.naturalWidth ?? 0,
-            }))(document.querySelector("article"))"""
-        )
-        return told
+def newest(browser: Browser) -> dict[str, Any]:
+    """The newest result, once it is there."""
+    settled = "document.querySelector('article') && !document.querySelector('[aria-busy]')"
+    watch = f"""new Promise(done => {{
+        const look = () => {{ if ({settled}) {{ watcher.disconnect(); done(); }} }};
+        const watcher = new MutationObserver(look);
+        watcher.observe(document.body, {{subtree: true, childList: true, attributes: true}});
+        look();
+    }})"""
+    browser.ask(watch)
+    told: dict[str, Any] = browser.ask(
+        """(sheet => ({
+            kind: sheet.className, name: sheet.querySelector("h2").textContent,
+            verdict: sheet.querySelector(".verdict").textContent,
+            facts: [...sheet.querySelectorAll("li")].map(line => line.textContent),
+            json: JSON.parse(sheet.querySelector("pre")?.textContent ?? "null"),
+            polygons: sheet.querySelectorAll("polygon").length,
+            picture: sheet.querySelector("img")?.naturalWidth ?? 0,
+        }))(document.querySelector("article"))"""
+    )
+    return told
 
 
 @pytest.fixture(scope="module")
-def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a headless browser."""
-    if CHROMIUM is None:
-        pytest.skip("no Chromium is installed")
-    profile = tmp_path_factory.mktemp("profile")
-    command = [CHROMIUM, *QUIET, f"--user-data-dir={profile}", "about:blank"]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
-        try:
-            assert process.stderr
-            line = next(line for line in process.stderr if "DevTools listening on" in line)
-            yield line.split("ws://")[1].split("/")[0]
-        finally:
-            process.kill()
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with chromium(tmp_path_factory.mktemp("profile")) as address:
+        yield address
 
 
 @pytest.fixture
-def browser(chromium: str, page: Page) -> Iterator[Browser]:
+def browser(running: str, page: Page) -> Iterator[Browser]:
     """A new tab that shows the page."""
-    host, port = chromium.split(":")
-    asked = http.client.HTTPConnection(host, int(port), timeout=30)
-    asked.request("PUT", "/json/new?about:blank")
-    tab = json.loads(asked.getresponse().read())
-    asked.close()
-    with connect(tab["webSocketDebuggerUrl"], max_size=None) as link:
-        shown = Browser(link)
-        for part in ("Page", "Runtime", "Log", "Network", "DOM"):
-            shown.do(f"{part}.enable")
+    with tab(running) as shown:
         shown.open(f"http://127.0.0.1:{page.port}/")
         yield shown
         asks = {event["params"]["request"]["url"] for event in shown.events if event["method"] == "Network.requestWillBeSent"}
         own = (f"http://127.0.0.1:{page.port}/", "data:")
         assert all(url.startswith(own) for url in asks), asks
-        complaints = [event for event in shown.events if event["method"] in ("Log.entryAdded", "Runtime.exceptionThrown")]
-        assert not [c for c in complaints if c["params"].get("entry", {}).get("source") != "network"], complaints
+        assert not shown.complaints()
 
 
 def choose(browser: Browser, *files: Path) -> None:
@@ -263,7 +205,7 @@ def test_a_dropped_file_shows_where_it_is_marked(browser: Browser, files: Path) 
     data = {"items": [], "files": [str(files / "marked.png")], "dragOperationsMask": 1}
     for kind in ("dragEnter", "dragOver", "drop"):
         browser.do("Input.dispatchDragEvent", type=kind, x=500, y=700, data=data)
-    told = browser.result()
+    told = newest(browser)
     assert (told["kind"], told["name"], told["verdict"]) == ("marked", "marked.png", "Marked")
     assert any("ab12cd34ef of shard demo/val-0000" in fact for fact in told["facts"])
     assert told["json"]["file"] == "marked.png"
@@ -279,16 +221,16 @@ def test_a_dropped_file_shows_where_it_is_marked(browser: Browser, files: Path) 
 
 def test_files_without_a_mark_and_broken_ones_are_told(browser: Browser, files: Path) -> None:
     choose(browser, files / "plain.png")
-    told = browser.result()
+    told = newest(browser)
     assert (told["kind"], told["polygons"], told["json"]["marked"]) == ("unmarked", 0, False)
     assert told["verdict"].startswith("Not marked")
     choose(browser, files / "broken.png")
-    told = browser.result()
+    told = newest(browser)
     assert told["kind"] == "error"
     assert "broken" in told["verdict"]
     # A name is text, whatever is in it.
     choose(browser, files / "<img src=x onerror=alert(1)>.txt")
-    told = browser.result()
+    told = newest(browser)
     assert (told["kind"], told["name"]) == ("error", "<img src=x onerror=alert(1)>.txt")
     assert browser.ask("document.querySelectorAll('article').length") == 3
 
@@ -297,7 +239,7 @@ def test_the_keyboard_is_enough(browser: Browser, files: Path) -> None:
     browser.key("Tab", 9)
     assert browser.ask("document.activeElement.id") == "files"
     choose(browser, files / "marked.png")
-    browser.result()
+    newest(browser)
     browser.key("Tab", 9)
     assert browser.ask("document.activeElement.type") == "checkbox"
     browser.key(" ", 32, " ")
