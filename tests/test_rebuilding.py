@@ -212,6 +212,26 @@ def test_what_a_kill_left_unfinished_is_no_part_of_a_model(clone: Checkout) -> N
     assert {p.name: p.read_bytes() for p in folder.iterdir()} == before
 
 
+def test_who_learns_the_same_has_the_same_model(clone: Checkout) -> None:
+    """A chain with a step that has learned already copies its model; one that learns otherwise, or finds it torn, does not."""
+    params = clone.params()
+    params["generators"] |= {"painted": {"steps": ["dcgan", "attributes"]}}
+    clone.set_params(params)
+    clone.flows("plan")
+    models = clone.path / "data/models"
+    assert "train painted: has the model of dcgan" in clone.flows("train", "painted").stdout
+    whole = {p.name: p.read_bytes() for p in (models / "dcgan").iterdir()}
+    assert {p.name: p.read_bytes() for p in (models / "painted").iterdir()} == whole
+    shutil.rmtree(models / "painted")
+    (models / "dcgan/losses.csv").write_text("torn")
+    assert "has the model" not in clone.flows("train", "painted").stdout
+    assert {p.name: p.read_bytes() for p in (models / "painted").iterdir()} == whole, "another model from the same lessons"
+    params["generators"]["dcgan"]["batch"] = 8
+    clone.set_params(params)
+    clone.flows("plan")
+    assert "has the model" not in clone.flows("train", "dcgan").stdout
+
+
 @pytest.fixture(scope="session")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
     """The default demo, built with two workers."""
