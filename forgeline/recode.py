@@ -7,7 +7,7 @@ a real decoder makes of a real stream with holes.
 import re
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Annotated, Any
 
@@ -26,7 +26,8 @@ from forgeline.video import Encoding, frame_of, picture_of, tag_colours
 Share = Annotated[float, Field(ge=0, le=0.9)]
 
 _SLICES = 6  # a picture is sent in so many packets
-_KEY_S, _SWING_S = 1, 1  # seconds from one key picture to the next, and from one bitrate to the next
+_KEY_S = 1  # seconds from one key picture to the next
+_BUFFER_S = 0.25  # of bits: how long the rate may be off
 _SKIPPED_RUN, _LOST_RUN = 3, 4  # pictures, packets: networks fail in bursts of about this length
 _BLOCK = np.ones((17, 17), np.uint8)  # damage comes in blocks of 16 pixels, some of which happen to be right
 _SLICE_TYPES = (1, 5)  # of NAL units: ITU-T H.264, table 7-1
@@ -67,7 +68,7 @@ class Network(Section):
     kbps: Annotated[int, Field(ge=16, le=50_000)]
     """Thousands of bits a second."""
     swing: Share = 0.0
-    """How far the bitrate swings: at 0.5 between half and one and a half times `kbps`, newly drawn every second."""
+    """How far the bitrate swings: at 0.5 between half and one and a half times `kbps`, newly drawn at every key picture."""
     skipped: Share = 0.0
     """Share of the pictures that are not sent."""
     lost: Share = 0.0
@@ -80,12 +81,12 @@ class Network(Section):
         been changed there, as `segments` do.
         """
         plan = self._planned(made.frames, made.fps, rng)
-        changed = np.zeros(made.frames, np.bool_)
+        arrives, changed = plan.arrives, np.zeros(made.frames, np.bool_)
         for segment in made.segments:
             if segment.modality == "video":
                 changed[round(segment.start_s * made.fps) : round(segment.end_s * made.fps)] = True
         for number in range(1, made.frames):
-            if not plan.arrives[number]:
+            if not arrives[number]:
                 changed[number] = changed[number - 1]
             elif plan.damaged[number]:
                 changed[number] |= changed[number - 1]
@@ -96,27 +97,24 @@ class Network(Section):
     def _planned(self, frames: int, fps: Fraction, rng: np.random.Generator) -> "_Plan":
         sent = ~_bursts(frames, self.skipped, _SKIPPED_RUN, rng)
         missing = _bursts(frames * _SLICES, self.lost, _LOST_RUN, rng).reshape(frames, _SLICES)
-        swings = rng.uniform(-self.swing, self.swing, int(frames / fps / _SWING_S) + 1)
         sent[0], missing[0] = True, False  # there is nothing yet that could be shown instead
-        key = sent & ((np.cumsum(sent) - 1) % _gop(fps) == 0)
+        key = sent & ((np.cumsum(sent) - 1) % max(round(_KEY_S * fps), 1) == 0)
         damaged = np.zeros(frames, np.bool_)
         for number in range(1, frames):
             hole = bool(sent[number] and missing[number].any())
             damaged[number] = hole or (damaged[number - 1] and not key[number])
-        bitrates = [round(1000 * self.kbps * (1 + swing)) for swing in swings]
-        return _Plan(sent, missing, damaged, bitrates)
+        bitrates = np.rint(1000 * self.kbps * (1 + rng.uniform(-self.swing, self.swing, frames)))
+        return _Plan(sent, missing, key, damaged, bitrates.astype(np.int64))
 
     def _received(self, made: Made, plan: "_Plan") -> Iterator[tuple[Picture, Mask | None]]:
-        bits = str(1000 * self.kbps)
-        options = {"preset": "veryfast", "tune": "zerolatency", "scenecut": "0", "slices": str(_SLICES)}
-        limits = {"g": str(_gop(made.fps)), "maxrate": bits, "bufsize": str(500 * self.kbps)}
-        encoder = _encoder(made, {**options, **limits, "sliced-threads": "0"})
         decoder, unharmed = _decoder(), _decoder()
         shown: tuple[Picture, Mask | None] | None = None
         traces: Mask = np.zeros((made.height, made.width), np.uint8)  # all of the changes that damage may still show
         for number, (picture, mask) in enumerate(made.pictures):
+            if plan.key[number]:
+                # A new encoder each time: one that goes on makes up for what it sent too much or too little before.
+                encoder = _live_encoder(made, int(plan.bitrates[number]))
             if plan.sent[number]:
-                encoder.bit_rate = plan.bitrates[int(number / made.fps / _SWING_S)]
                 (packet,) = _encoded(encoder, picture, number)
                 arrived = _decoded(decoder, _without(bytes(packet), plan.missing[number]))
                 whole = picture_of(*unharmed.decode(packet)) if plan.missing.any() and mask is not None else None
@@ -130,15 +128,23 @@ class Network(Section):
                 yield shown
 
 
+@dataclass(frozen=True)
 class _Plan:
-    """What becomes of each picture on its way: bool (frames,) whether it is `sent`, whether what is shown is `damaged`,
-    whether anything `arrives`; bool (frames, packets) which are `missing`; `bitrates` in bits a second, by second."""
+    """What becomes of each picture on its way; all are (frames,) but for `missing`."""
 
-    def __init__(
-        self, sent: NDArray[np.bool_], missing: NDArray[np.bool_], damaged: NDArray[np.bool_], bitrates: list[int]
-    ) -> None:
-        self.sent, self.missing, self.damaged, self.bitrates = sent, missing, damaged, bitrates
-        self.arrives: NDArray[np.bool_] = sent & ~missing.all(axis=1)
+    sent: NDArray[np.bool_]
+    missing: NDArray[np.bool_]
+    """(frames, packets) those that don't arrive."""
+    key: NDArray[np.bool_]
+    damaged: NDArray[np.bool_]
+    """Whether what is shown is, or may still be."""
+    bitrates: NDArray[np.int64]
+    """Bits a second, for the key pictures."""
+
+    @property
+    def arrives(self) -> NDArray[np.bool_]:
+        """Whether anything of it does."""
+        return self.sent & ~self.missing.all(axis=1)
 
 
 def _bursts(count: int, share: float, run: int, rng: np.random.Generator) -> NDArray[np.bool_]:
@@ -151,10 +157,6 @@ def _bursts(count: int, share: float, run: int, rng: np.random.Generator) -> NDA
     return states
 
 
-def _gop(fps: Fraction) -> int:
-    return max(round(_KEY_S * fps), 1)
-
-
 def _encoder(made: Made, options: dict[str, str]) -> av.VideoCodecContext:
     encoder = av.CodecContext.create("libx264", "w")
     encoder.width, encoder.height, encoder.pix_fmt = made.width, made.height, "yuv420p"
@@ -163,6 +165,15 @@ def _encoder(made: Made, options: dict[str, str]) -> av.VideoCodecContext:
     encoder.options = {**options, "threads": "1", "mbtree": "0"}  # why without its tree: see `video`
     encoder.flags |= Flags.bitexact
     tag_colours(encoder)
+    return encoder
+
+
+def _live_encoder(made: Made, bitrate: int) -> av.VideoCodecContext:
+    live = {"preset": "veryfast", "tune": "zerolatency", "sliced-threads": "0", "slices": str(_SLICES)}
+    rate = {"maxrate": str(bitrate), "bufsize": str(round(_BUFFER_S * bitrate))}
+    only_first_is_key = {"g": str(made.frames + 1), "scenecut": "0"}
+    encoder = _encoder(made, {**live, **rate, **only_first_is_key})
+    encoder.bit_rate = bitrate
     return encoder
 
 
