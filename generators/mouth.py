@@ -26,7 +26,7 @@ def paint(picture: Picture, mask: Mask, moved: Floats, skin: Floats, share: floa
     below, across = below[..., None], across[..., None]
     tongue = np.clip(below / 0.1 - 1, 0, 1)
     mouth = skin * (np.array([0.28, 0.14, 0.13]) * (1 - tongue) + np.array([0.5, 0.27, 0.26]) * tongue)
-    enamel = np.minimum(0.6 * skin + 0.45 * skin.mean(), 225)
+    enamel = np.minimum(0.6 * skin + 0.2 * skin.mean(), 225)
     enamel = enamel * (1 - 0.6 * np.square(across)) * (0.5 + 0.5 * np.clip(below / 0.03, 0, 1))
     edge = np.minimum(0.06, 0.6 * below.max()) * (1 - 0.3 * np.square(across))
     teeth = np.clip((edge - below) / 0.02, 0, 1) * np.clip((0.85 - np.abs(across)) * 4, 0, 1)

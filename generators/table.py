@@ -7,6 +7,7 @@ from generators.control import Control
 from generators.dcgan import DCGAN
 from generators.image_control import ImageControl
 from generators.lip_sync import LipSync
+from generators.reenact import Reenact
 from generators.self_swap import SelfSwap
 
 GENERATORS: dict[str, type[Section]] = {
@@ -15,6 +16,7 @@ GENERATORS: dict[str, type[Section]] = {
     "self_swap": SelfSwap,
     "lip_sync": LipSync,
     "attributes": Attributes,
+    "reenact": Reenact,
     "image_control": ImageControl,
     "dcgan": DCGAN,
 }
