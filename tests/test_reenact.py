@@ -242,7 +242,7 @@ def test_a_driver_of_another_rate_and_length_speaks_at_its_own_pace(fps: Fractio
     assert len(frames) == made.frames == 40
     assert made.fps == FPS
     while_it_lasts = (np.arange(40) + 0.5) / float(FPS)
-    while_it_lasts = while_it_lasts[while_it_lasts < count / fps]
+    while_it_lasts = while_it_lasts[while_it_lasts < count / float(fps)]
     found = [dark(picture) for picture, _ in frames[: len(while_it_lasts)]]
     assert np.corrcoef(found, 0.03 - 0.03 * np.cos(9 * while_it_lasts))[0, 1] > 0.85
 
