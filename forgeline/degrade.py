@@ -52,7 +52,7 @@ class Variant(Section):
     the other in proportion; nothing is ever scaled up. Without it the size stays."""
     light: Light | None = None
     """The light it was filmed in."""
-    earlier: tuple[Encoding, ...] = ()
+    earlier: Annotated[tuple[Encoding, ...], Field(strict=False)] = ()  # a list in params
     """Encodings that it went through on its way, one after the other."""
     network: Network | None = None
     """The network it was sent over live."""
