@@ -43,6 +43,9 @@ class Plan(Section):
     """The share of people in each split, for those whom no corpus's official split and no `assign` places."""
     assign: Mapping[str, Split] = {}
     """People (`<source>:<name>`) who are put into a split by hand."""
+    shares: Mapping[str, Share] = {}
+    """The share of clips that a generator works on, where that isn't all: of two generators the one with the smaller share
+    works on some of the other's clips."""
     batches: Annotated[int, Field(ge=1, le=4096)] = 1
     """Shards a generator and split; a clip stays in its shard as long as this number stays."""
 
@@ -120,20 +123,30 @@ class Params(BaseModel):
 
     @field_validator("variants", mode="before")
     @classmethod
-    def _variants(cls, value: Any) -> Any:
+    def _variants(cls, value: Any) -> dict[str, Section]:
         sections = _mapping(value, "variants")
         if not sections:
             raise _NamedError((), "names none", "name at least one, such as `c23: {encoding: {crf: 23}}`")
         for name in sections:
             if not re.fullmatch(r"[a-z0-9_]+", str(name)) or name == "master":
                 raise _NamedError((str(name),), "is no name for a variant", "use small letters, digits and _, and not master")
-        return {name: section or {} for name, section in sections.items()}
+        return {name: _checked(Variant, name, section or {}) for name, section in sections.items()}
 
     @field_validator("evaluators", mode="before")
     @classmethod
     def _evaluators(cls, value: Any) -> dict[str, Section]:
         items = _mapping(value, "evaluators").items()
         return {name: _plugin(EVALUATORS, name, name, section or {}) for name, section in items}
+
+    @model_validator(mode="after")
+    def _shares_are_of_generators(self) -> "Params":
+        for name in self.plan.shares:
+            section = self.generators.get(name)
+            if section is None or (isinstance(section, Generator) and section.role == "control"):
+                named = [n for n, s in self.generators.items() if isinstance(s, Generator) and s.role != "control"]
+                what = "makes controls, of which every clip needs one" if section else "is not in generators"
+                raise _NamedError(("plan", "shares", name), what, f"there are {', '.join(named)}")
+        return self
 
     @model_validator(mode="after")
     def _fakes_need_controls(self) -> "Params":
@@ -203,13 +216,17 @@ def _plugin(table: Mapping[str, type[Section]], name: str, kind: Any, section: A
     if not isinstance(kind, str) or kind not in table:
         what = f"{kind!r} does not exist" if kind != name else "does not exist"
         raise _NamedError((name,), what, f"there are {', '.join(table)}{_hint(str(kind), table)}")
+    return _checked(table[kind], name, section)
+
+
+def _checked(kind: type[Section], name: str, section: Any) -> Section:
     if not isinstance(section, dict):
         raise _NamedError((name,), "holds no settings", "write its settings below it, or {}")
     try:
-        return table[kind].model_validate_json(json.dumps(section))
+        return kind.model_validate_json(json.dumps(section))
     except ValidationError as error:
         first = error.errors()[0]
-        what, todo = _said(first, table[kind])
+        what, todo = _said(first, kind)
         raise _NamedError((name, *first["loc"]), what, todo) from error
 
 

@@ -262,7 +262,7 @@ def _fakes(name: str, section: Section, clips: Sequence[Sample], controls: dict[
     drafts: Drafts = {}
     for clip in clips:
         control = partner_of.get(clip.sample_id)
-        if control is None or not _fits(section, clip):
+        if control is None or not _fits(section, clip) or not _chosen(name, clip.sample_id, params):
             continue
         cast: tuple[Sample, ...] | None = (clip,)
         if generator.casting == "pair":
@@ -271,6 +271,11 @@ def _fakes(name: str, section: Section, clips: Sequence[Sample], controls: dict[
         if cast:
             drafts[clip.sample_id] = _draft(name, section, cast, control, params)
     return drafts
+
+
+def _chosen(name: str, clip: str, params: Params) -> bool:
+    """Whether a clip is among those that the generator works on: drawn once a clip, whatever the generator."""
+    return int(digest(["share", params.plan.seed, clip])[:13], 16) / 16**13 < params.plan.shares.get(name, 1.0)
 
 
 def _fits(section: Section, clip: Sample) -> bool:
@@ -370,7 +375,7 @@ def _unpaired(planned: dict[str, list[Planned]], params: Params) -> Iterator[str
     """What the plan leaves out without a row: clips for which there is no second parent."""
     for name, rows in planned.items():
         generator = _generator(params.generators[name])
-        left = len(planned[generator.control]) - len(rows)
+        left = sum(_chosen(name, c.sample.parents[0], params) for c in planned[generator.control]) - len(rows)
         if generator.casting == "pair" and left:
             yield f"plan: {name}: {left} clips have nobody else in their split, or no sound where it is needed"
 

@@ -19,7 +19,7 @@ from flows import workspace
 from flows.params import Params, load_params
 from flows.params import Plan as PlanSection
 from flows.plan import Component, Planned, assign_splits, plan, plan_file, plan_samples, prove_disjoint, show
-from forgeline.errors import FactoryError, PromiseError, SourceError
+from forgeline.errors import FactoryError, ParamsError, PromiseError, SourceError
 from forgeline.manifest import write_manifest
 from forgeline.recipe import Recipe
 from forgeline.sample import SPLITS, Sample, Split
@@ -293,6 +293,32 @@ def test_other_settings_change_only_their_generator(tmp_path: Path) -> None:
     assert [p.sample.parents for p in before["blend_swap"]] != []
     assert {tuple(p.sample.parents) for p in before["blend_swap"]} == {tuple(p.sample.parents) for p in after["blend_swap"]}
     assert not {p.sample.sample_id for p in before["blend_swap"]} & {p.sample.sample_id for p in after["blend_swap"]}
+
+
+def test_a_share_of_the_clips_is_the_same_for_all_and_stays(tmp_path: Path) -> None:
+    """Smaller shares lie in larger ones; another clip changes nobody's; controls are made of all."""
+    generators: dict[str, Any] = {"control": {}, "blend_swap": {}, "self_swap": {}, "attributes": {}}
+
+    def targets(clips: Sequence[Sample], **shares: float) -> dict[str, set[str]]:
+        settings = {"seed": 7, "shares": shares}
+        planned = plan_samples(clips, params_of(tmp_path, generators=generators, plan=settings))
+        return {name: {row.sample.parents[0] for row in rows} for name, rows in planned.items()}
+
+    clips = [replace(s, split="train") for s in people(100)]
+    found = targets(clips, blend_swap=0.5, self_swap=0.2, attributes=0.0)
+    assert found["control"] == {clip.sample_id for clip in clips}
+    assert found["self_swap"] < found["blend_swap"] < found["control"]
+    assert found["attributes"] == set()
+    assert 0.1 < len(found["self_swap"]) / len(clips) < 0.3
+    assert 0.4 < len(found["blend_swap"]) / len(clips) < 0.6
+    fewer = targets(clips[10:], blend_swap=0.5, self_swap=0.2, attributes=0.0)
+    assert fewer["blend_swap"] == found["blend_swap"] & fewer["control"]
+
+
+@pytest.mark.parametrize("name", ["control", "blend_swop"])
+def test_a_share_is_of_a_generator_that_is_there_and_makes_no_controls(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ParamsError, match=rf"plan\.shares\.{name}: .*there are blend_swap"):
+        params_of(tmp_path, generators={"control": {}, "blend_swap": {}}, plan={"shares": {name: 0.5}})
 
 
 def test_marks_are_unique_under_a_key(tmp_path: Path) -> None:
