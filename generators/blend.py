@@ -51,6 +51,11 @@ def shrink(plane: NDArray[np.uint8] | Floats) -> Floats:
     return np.asarray(cv2.resize(plane[::step, ::step], (GRID, GRID), interpolation=cv2.INTER_AREA), np.float32)
 
 
+def half(plane: Floats) -> Floats:
+    """A plane or picture at half its size."""
+    return np.asarray(cv2.resize(plane, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA), np.float32)
+
+
 def membrane(values: Floats, trust: Floats) -> Floats:
     """The smoothest surface through `values` (h, w, 3) where `trust` (h, w) is large; where it is 0 they do not count.
 
@@ -76,24 +81,17 @@ def membrane(values: Floats, trust: Floats) -> Floats:
     return np.asarray(surface, np.float32)
 
 
-def poisson_bend(under: Picture, over: Picture, trust: Floats) -> Floats:
-    """What to add to `over` so that its border meets `under` where `trust` (h, w, 0 … 1) is high: (GRID, GRID, 3) levels.
+def poisson_bend(difference: Floats, trust: Floats) -> Floats:
+    """What to add to a picture so that its border meets another's where `trust` (h, w, 0 … 1) is high: (h, w, 3) levels.
 
-    Trust belongs where both pictures show the same surface: where one shows hair and the other skin, their difference must
-    not be spread over the face. Unusual differences count less for the same reason, and far from the border the bend goes
-    back to 0 (a screened Poisson equation).
+    `difference` (h, w, 3) is the other less the picture. Trust belongs where both show the same surface: where one shows
+    hair and the other skin, their difference must not be spread over the face. Unusual differences count less for the same
+    reason, and far from the border the bend goes back to 0 (a screened Poisson equation).
     """
-    difference, trust = shrink(under) - shrink(over), shrink(trust)
     middle = (difference * trust[..., None]).sum((0, 1)) / max(float(trust.sum()), 1e-6)
     trust = STIFFNESS * trust * np.exp(-np.square((difference - middle) / FAR).sum(2))
     share = trust / (trust + RETURN)
     return membrane(difference * share[..., None], trust + RETURN)
-
-
-def poisson(under: Picture, over: Picture, alpha: Mask, bend: Floats) -> Picture:
-    """`over`, its colours changed by `bend` (see `poisson_bend`) and its detail kept, laid on `under` by `alpha`."""
-    bent = cv2.add(over, cv2.resize(bend, alpha.shape[::-1], interpolation=cv2.INTER_LINEAR), dtype=cv2.CV_8U)
-    return mix(under, np.asarray(bent, np.uint8), alpha)
 
 
 def multiband(under: Picture, over: Picture, alpha: Mask) -> Picture:

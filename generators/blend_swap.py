@@ -16,12 +16,15 @@ from pydantic import Field
 
 from forgeline.clip import Clip, Made, Mask, Picture
 from forgeline.errors import MediaError
-from forgeline.mesh import LEFT_BROW, LEFT_EYE, LIPS_INNER, OVAL, RIGHT_BROW, RIGHT_EYE, TRIANGLES
+from forgeline.mesh import LEFT_EYE, LIPS_INNER, OVAL, RIGHT_EYE
 from forgeline.sample import Role
 from forgeline.section import Section
-from generators.blend import colours_at, match_colours, membrane, mix, multiband, poisson, poisson_bend, shrink
+from generators.blend import half, match_colours, mix, multiband, poisson_bend
+from generators.cover import Layout, Usual
+from generators.grain import blurred, excess, lay_grain, noise, sharpness, smooth
+from generators.hair import HAIR, INSIDE, bare, likeness
 from generators.plugin import Casting, Stream, face_of, spans
-from generators.pose import facing, steady, workable
+from generators.pose import facing, inside, steady, workable
 from generators.warp import CLOSED, face_box, spread
 
 Floats = NDArray[np.float32]
@@ -33,11 +36,23 @@ SKIN = np.array([
     411, 425, 266, 371, 355, 427, 436, 199, 200, 201, 421, 18, 83, 313, 208, 428,
 ])
 """Points on bare skin: low forehead, nose, cheeks, chin."""
+UPPER_SKIN = np.array([9, 107, 336, 6, 197, 195, 5, 50, 101, 118, 117, 280, 330, 347, 346, 142, 371])
+LIPS = np.array([11, 72, 302, 73, 303, 16, 85, 315, 15, 86, 316])
 # fmt: on
+PALE = 0.03
+"""By how much less red than the skin, as a share of the three channels, lips may be (GRID and the demo: 0.00 to 0.09 more)."""
 BLINK = 0.1
 """How much shut eyes count against a source's frame, in sizes of the face by which its points would be off."""
-STEADINESS = 0.9
-"""Share of what was known of the target's colours that each new frame leaves; 0.9 remembers about ten frames."""
+CHOICE = 9
+"""Frames of the source that are looked at, and one taken."""
+SPAN, LOOKS = 500, 15
+"""From how many frames the target's usual look is learnt, and how many of them are looked at."""
+FINER = 1.5
+"""A source's face is scaled down to this many times the size of the target's."""
+FAINT = 0.1
+"""Shares below about this one change no pixel of two pictures that look alike, and so they don't belong into a mask."""
+LIDS = 1.3
+"""Size of the hole that is left for an eye, in sizes of the eye: with its lashes, and lids that the mesh is late to shut."""
 
 
 class BlendSwap(Section):
@@ -60,8 +75,8 @@ class BlendSwap(Section):
     def __call__(self, parents: Sequence[Clip], rng: np.random.Generator) -> Made:
         """The target with the source's face in every frame where it is seen and not turned too far."""
         target, source = parents
-        ranking = fitting_frames(source, target, self.max_yaw)
-        return lay_face(target, source, int(ranking[0]), self.blend, self.max_yaw)
+        moments = fitting_frames(source, target, self.max_yaw)
+        return lay_face(target, source, moments, self.blend, self.max_yaw, rng)
 
 
 def fitting_frames(source: Clip, target: Clip, max_yaw: float) -> NDArray[np.intp]:
@@ -71,9 +86,10 @@ def fitting_frames(source: Clip, target: Clip, max_yaw: float) -> NDArray[np.int
     source has no such frame.
     """
     track = face_of(source)
-    frames = np.flatnonzero(facing(track, max_yaw))
+    frames = np.flatnonzero(facing(track, max_yaw) & inside(source))
     if not len(frames):
-        raise MediaError(source.name, f"is never turned less than {max_yaw:g} degrees to the side", "leave it out as a source")
+        what = f"never shows a whole face turned less than {max_yaw:g} degrees"
+        raise MediaError(source.name, what, "leave it out as a source, or allow a larger max_yaw")
     seen = face_of(target).seen
     goal = np.median([_upright(mesh) for mesh in face_of(target).mesh[seen]], axis=0)
     shapes = np.stack([_upright(mesh) for mesh in track.mesh[frames]])
@@ -92,25 +108,37 @@ def _upright(mesh: Floats) -> Floats:
     return np.asarray(turned / np.hypot(*down), np.float32)
 
 
-def lay_face(target: Clip, source: Clip, frame: int, blend: Blend, max_yaw: float) -> Made:
-    """The face in the source's `frame` laid on the target's. Raises MediaError when half of the target can't take it."""
+def lay_face(
+    target: Clip, source: Clip, moments: NDArray[np.intp], blend: Blend, max_yaw: float, rng: np.random.Generator
+) -> Made:
+    """The source's face of one of the first of these frames laid on the target's; the two may be one clip.
+
+    Raises MediaError when half of the target can't take it, or when a mouth is covered.
+    """
     changed = workable(target, max_yaw)
-    face = _cut_out(next(islice(source.pictures(), frame, None)), face_of(source).mesh[frame])
+    moments = moments[:CHOICE]
+    looks = np.flatnonzero(changed)[:SPAN]
+    looks = looks[np.unique(np.linspace(0, len(looks) - 1, LOOKS).round().astype(int))]
+    if source is target:
+        donors = taker = _cut_out(target, np.union1d(moments, looks))
+    else:
+        donors, taker = _cut_out(source, moments), _cut_out(target, looks)
+    face = _clearest(source.name, [donors[moment] for moment in moments])
+    seam = _Seam(face, target.name, [taker[look] for look in looks], blend, rng)
     return Made(
         media_type=target.media_type,
         width=target.width,
         height=target.height,
         fps=target.fps,
         frames=target.frames,
-        pictures=_pictures(target, face, changed, blend),
+        pictures=_pictures(target, seam, changed),
         sound=target.sound(),
         segments=spans(changed, target.fps, "video"),
     )
 
 
-def _pictures(target: Clip, face: "Face", changed: NDArray[np.bool_], blend: Blend) -> Iterator[tuple[Picture, Mask]]:
+def _pictures(target: Clip, seam: "_Seam", changed: NDArray[np.bool_]) -> Iterator[tuple[Picture, Mask]]:
     track = face_of(target)
-    seam = Seam(face, blend)
     for frame, picture in enumerate(target.pictures()):
         mask = np.zeros(picture.shape[:2], np.uint8)
         if changed[frame]:
@@ -119,101 +147,141 @@ def _pictures(target: Clip, face: "Face", changed: NDArray[np.bool_], blend: Ble
         yield picture, mask
 
 
-def _near(points: NDArray[np.int32], edges: int) -> NDArray[np.bool_]:
-    """(468,) which points of the mesh are at most so many edges from some of `points`."""
-    near = np.isin(np.arange(468), points)
-    for _ in range(edges):
-        near[TRIANGLES[near[TRIANGLES].any(1)]] = True
-    return near
-
-
-INSIDE = (2 - _near(OVAL, 0) - _near(OVAL, 1).astype(np.float32)) / 2
-"""(468,) how far inside the face each point is: 0 on its outline, 0.5 one edge inwards, 1 from there on."""
-_BROWS_AND_EYES = np.concatenate([RIGHT_BROW, LEFT_BROW, RIGHT_EYE, LEFT_EYE])
-HAIR = _near(OVAL, 1) | (_near(OVAL, 2) & ~_near(_BROWS_AND_EYES, 1))
-"""(468,) where a target's hair may hang into the face and is left as it is; brows are hair that belongs there."""
-STRAND = _near(OVAL, 3) & ~_near(_BROWS_AND_EYES, 0)
-"""(468,) where a source's hair is painted over: further inside, because here nothing but a strand would be lost."""
+# --------------------------------------------------------------------------------------------- faces and their looks
 
 
 @dataclass(frozen=True)
 class Face:
-    """A face cut out of one picture, its mesh in pixels of the cut-out, and the colour (3,) of its skin."""
+    """A face cut out of one picture, and its mesh in pixels of the cut-out."""
 
     picture: Picture
     mesh: Floats
-    colour: Floats
+
+    @property
+    def size(self) -> float:
+        """Pixels from the forehead to the chin."""
+        return float(np.ptp(self.mesh[OVAL, 1]))
+
+    @property
+    def inner(self) -> NDArray[np.bool_]:
+        """(height, width) where the face is, well inside its outline."""
+        middle = self.mesh[OVAL, :2].mean(0)
+        outline = np.round((middle + 0.8 * (self.mesh[OVAL, :2] - middle)) * 16).astype(np.int32)
+        return cv2.fillPoly(np.zeros(self.picture.shape[:2], np.uint8), [outline], 1, shift=4) > 0
+
+    def shrunk(self, by: float) -> "Face":
+        """The face at `by` times its size, not larger."""
+        height, width = self.picture.shape[:2]
+        size = max(1, round(min(by, 1) * width)), max(1, round(min(by, 1) * height))
+        scale = np.array([size[0] / width, size[1] / height, min(by, 1)], np.float32)
+        half_a_pixel = np.array([0.5, 0.5, 0], np.float32)
+        small = cv2.resize(self.picture, size, interpolation=cv2.INTER_AREA)
+        return Face(np.asarray(small, np.uint8), (self.mesh + half_a_pixel) * scale - half_a_pixel)
 
 
-def _cut_out(picture: Picture, mesh: Floats) -> Face:
-    """The face without the hair that hangs into it: what is not of the skin's colour at the rim becomes smooth skin."""
-    box = x0, y0, x1, y1 = face_box(mesh, picture.shape, margin=0.1)
-    part = picture[y0:y1, x0:x1]
-    local = mesh - np.array([x0, y0, 0], np.float32)
-    skin = colours_at(part, local)[SKIN]
-    (hair,), covered = spread(mesh, STRAND[:, None].astype(np.float32), CLOSED, box)
-    reach = 1 + 2 * round(0.02 * max(part.shape))
-    likeness = _likeness(part, skin, reach + 2)
-    likeness = np.asarray(cv2.erode(likeness, np.ones((reach, reach), np.uint8)), np.float32)
-    wrong = (1 - likeness) * np.maximum(hair, 1 - covered)
-    smooth = membrane(shrink(part), 10 * shrink(likeness))
-    smooth = np.clip(cv2.resize(smooth, part.shape[1::-1], interpolation=cv2.INTER_LINEAR), 0, 255)
-    alpha = np.asarray(cv2.blur(wrong, (reach, reach)) * 255).astype(np.uint8)
-    painted = mix(part, smooth.astype(np.uint8), alpha)
-    return Face(painted, local, np.median(skin, axis=0))
+def _cut_out(clip: Clip, frames: NDArray[np.intp]) -> dict[int, Face]:
+    """The faces of these frames, in one pass that ends at the last of them."""
+    track, faces = face_of(clip), {}
+    for frame, picture in enumerate(islice(clip.pictures(), int(frames.max()) + 1)):
+        if frame in frames:
+            x0, y0, x1, y1 = face_box(track.mesh[frame], picture.shape, margin=0.1)
+            faces[frame] = Face(picture[y0:y1, x0:x1].copy(), track.mesh[frame] - np.array([x0, y0, 0], np.float32))
+    return faces
 
 
-def _likeness(picture: NDArray[np.uint8] | Floats, skin: Floats, thin: int) -> Floats:
-    """How much each pixel (h, w, 3) looks like the colours `skin` (n, 3), 0 … 1: hair and background do not.
+def _usual(name: str, layout: Layout, faces: Sequence[Face]) -> Usual:
+    """How the face of the clip `name` usually looks. Raises MediaError when what one sees of the mouth is no lips."""
+    usual = Usual([layout(face.picture, face.mesh) for face in faces], layout.within)
+    lips, skin = (np.median(layout.at(points, usual.colours), axis=0) for points in (LIPS, UPPER_SKIN))
+    if lips[0] / max(lips.sum(), 1) < skin[0] / max(skin.sum(), 1) - PALE:
+        raise MediaError(name, "shows a mouth that is covered", "leave it out of the methods that swap faces")
+    return usual
 
-    Lines of less than `thin` pixels count as what is around them: a frame of glasses that is half hair is no glasses.
+
+def _clearest(name: str, faces: Sequence[Face]) -> Face:
+    """The first of these faces of one person that nothing covers, or the one that is covered least."""
+    layout = Layout(faces[0].mesh)
+    usual = _usual(name, layout, faces)
+    covered = [float(usual.cover(layout(face.picture, face.mesh)).mean()) for face in faces]
+    return next(face for face, share in zip(faces, covered, strict=True) if share <= min(covered) + 0.02)
+
+
+def _softened(face: Face, looks: Sequence[Face]) -> tuple[Face, float]:
+    """The face without its grain, which would stand still on it, and no sharper than these; and the grain to lay on it."""
+    look, face = looks[len(looks) // 2], Face(smooth(face.picture), face.mesh)
+    (map_x, map_y), _ = spread(look.mesh, face.mesh[:, :2], CLOSED, (0, 0, *look.picture.shape[1::-1]))
+    laid = _looked_up(face.picture, map_x, map_y)
+    blur = excess(laid, look.inner, float(np.median([sharpness(other.picture, other.inner) for other in looks])))
+    wanted = float(np.median([noise(other.picture, other.inner) for other in looks]))
+    missing = max(wanted**2 - noise(blurred(laid, blur), look.inner) ** 2, 0.0) ** 0.5
+    return Face(blurred(face.picture, blur * face.size / look.size), face.mesh), missing
+
+
+def _looked_up(picture: Picture, map_x: Floats, map_y: Floats) -> Picture:
+    return np.asarray(cv2.remap(picture, map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE), np.uint8)
+
+
+# ------------------------------------------------------------------------------------------- laying it on the target
+
+
+class _Seam:
+    """Lays one face on frame after frame of a target.
+
+    What varies slowly (colours, their bend, what hair hides) is kept on the cells of the face's layout: there the same
+    place on the face is the same cell in every frame, so that nothing flickers.
     """
 
-    def split(colours: NDArray[np.uint8] | Floats) -> Floats:
-        light = colours.mean(-1, dtype=np.float32)
-        return np.stack([light, colours[..., 0] - light, colours[..., 2] - light], -1)
+    def __init__(self, face: Face, target: str, looks: Sequence[Face], blend: Blend, rng: np.random.Generator) -> None:
+        self._blend, self._layout = blend, Layout(face.mesh)
+        self._rng = np.random.default_rng(rng.integers(2**63))  # whoever gave `rng` may go on with it between two pictures
+        layout, usual = self._layout, _usual(target, self._layout, looks)
+        face = face.shrunk(FINER * float(np.median([look.size for look in looks])) / face.size)
+        own = layout.at(SKIN, layout(face.picture, face.mesh).astype(np.float32))
+        clean, painted = bare(face.picture, face.mesh, own)
+        self._face, self._grain = _softened(Face(clean, face.mesh), looks)
+        self._usual, self._colour, self._flat = usual, np.median(own, axis=0), layout(self._face.picture, face.mesh)
 
-    parts = split(skin)
-    middle = np.median(parts, axis=0)
-    width = np.maximum(1.5 * np.median(np.abs(parts - middle), axis=0), (12, 5, 5))
-    distance = np.sqrt(np.square((split(picture) - middle) / width).sum(-1))
-    likeness = np.clip((5 - distance) / 2, 0, 1).astype(np.float32)
-    return np.asarray(cv2.morphologyEx(likeness, cv2.MORPH_CLOSE, np.ones((thin, thin), np.uint8)), np.float32)
-
-
-class Seam:
-    """Lays one face on frame after frame; what it learns of the target's colours changes slowly, so that nothing flickers."""
-
-    def __init__(self, face: Face, blend: Blend) -> None:
-        self._face, self._blend = face, blend
-        self._known: dict[str, Floats] = {}
+        skin = likeness(usual.colours, layout.at(SKIN, usual.colours), 5)
+        inside, hair = layout.spread(np.stack([INSIDE, HAIR], 1).astype(np.float32))
+        depth = inside * (1 - hair * (1 - skin)) * (1 - layout(painted, face.mesh) / np.float32(255))
+        start, end = (0.2, 0.9) if blend == "multiband" else (0.25, 0.5)
+        self._alpha = np.clip((depth - start) / (end - start), 0, 1)
+        self._trust = half(skin * (depth < 0.5) * layout.within)
 
     def lay(self, picture: Picture, mask: Mask, mesh: Floats) -> None:
         """Change `picture` and set `mask`, both in place."""
+        layout, usual = self._layout, self._usual
+        seen = layout(picture, mesh)
+        covered = usual.cover(seen)
+        usual.follow(seen, covered)
+
         box = x0, y0, x1, y1 = face_box(mesh, picture.shape)
-        under, face = picture[y0:y1, x0:x1], self._face
-        skin = self._slowly("skin", colours_at(under, mesh - np.array([x0, y0, 0], np.float32))[SKIN])
-        bare = self._slowly("bare", _likeness(shrink(under), skin, 3))
-        values = np.concatenate([face.mesh[:, :2], INSIDE[:, None], HAIR[:, None]], 1)
-        (map_x, map_y, inside, hair), covered = spread(mesh, values, CLOSED, box)
-        over = np.asarray(cv2.remap(face.picture, map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE), np.uint8)
-        over = match_colours(over, face.colour, np.median(skin, axis=0))
-        lips = np.round((mesh[LIPS_INNER, :2] - (x0, y0)) * 16).astype(np.int32)
-        mouth = cv2.fillPoly(np.zeros_like(covered), [lips], 1, shift=4)
+        under = picture[y0:y1, x0:x1]
+        places = np.concatenate([self._face.mesh[:, :2], layout.mesh[:, :2]], 1)
+        (map_x, map_y, cell_x, cell_y), within = spread(mesh, places, CLOSED, box)
+        over = _looked_up(self._face.picture, map_x, map_y)
+        skin = np.median(layout.at(SKIN, usual.colours), axis=0)
+        over = match_colours(over, self._colour, skin)
+        bend = poisson_bend(half(usual.colours - match_colours(self._flat, self._colour, skin)), self._trust)
+        bend = np.asarray(cv2.resize(bend, covered.shape, interpolation=cv2.INTER_LINEAR), np.float32)
+        slow = cv2.remap(np.dstack([bend, self._alpha * (1 - covered)]), cell_x, cell_y, cv2.INTER_LINEAR)
+        if self._blend == "poisson":
+            over = np.asarray(cv2.add(over, slow[..., :3], dtype=cv2.CV_8U), np.uint8)
+        over = lay_grain(over, self._grain, self._rng)
+
         pixel = 1 + 2 * round((x1 - x0) / 200)
-        bare = np.asarray(cv2.resize(bare, covered.shape[::-1], interpolation=cv2.INTER_LINEAR))
-        depth = inside * (1 - hair * (1 - bare))
-        start, end = (0.2, 0.9) if self._blend == "multiband" else (0.25, 0.5)
-        alpha = np.clip((depth - start) / (end - start), 0, 1) * (1 - mouth)
-        alpha = np.asarray(cv2.blur(alpha, (pixel, pixel)) * covered * 255).round().astype(np.uint8)
-        if self._blend == "multiband":
-            laid = multiband(under, over, alpha)
-        else:
-            bend = poisson_bend(under, over, bare * (depth < 0.5) * covered)
-            laid = poisson(under, over, alpha, self._slowly("bend", bend))
+        alpha = slow[..., 3] * (1 - _holes(mesh - np.array([x0, y0, 0], np.float32), within.shape))
+        alpha = cv2.blur(alpha, (pixel, pixel)) * within
+        alpha = np.clip(((1 + FAINT) * alpha - FAINT) * 255, 0, 255).round().astype(np.uint8)
+        laid = multiband(under, over, alpha) if self._blend == "multiband" else mix(under, over, alpha)
         picture[y0:y1, x0:x1], mask[y0:y1, x0:x1] = laid, alpha
 
-    def _slowly(self, name: str, now: Floats) -> Floats:
-        known = self._known.get(name, now)
-        self._known[name] = STEADINESS * known + (1 - STEADINESS) * now
-        return self._known[name]
+
+def _holes(mesh: Floats, shape: tuple[int, ...]) -> Mask:
+    """1 between the lips and the lids, where the target's teeth and eyes stay: (height, width) of `shape`."""
+    holes = np.zeros(shape[:2], np.uint8)
+    for ring, wider in ((LIPS_INNER, 1.0), (RIGHT_EYE, LIDS), (LEFT_EYE, LIDS)):
+        middle = mesh[ring, :2].mean(0)
+        outline = middle + wider * (mesh[ring, :2] - middle)
+        cv2.fillPoly(holes, [np.round(outline * 16).astype(np.int32)], 1, shift=4)
+    return holes

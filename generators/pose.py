@@ -5,29 +5,60 @@ from numpy.typing import NDArray
 
 from forgeline.clip import Clip, Track
 from forgeline.errors import MediaError
+from forgeline.mesh import LEFT_EYE_CORNER, OVAL, RIGHT_EYE_CORNER
 from generators.plugin import face_of
 
 Floats = NDArray[np.float32]
 
+MAX_PITCH = 35.0
+"""Degrees that a head may be raised or lowered: beyond it brows or lips are hidden behind forehead or nose."""
+FEWEST_INSIDE = 0.9
+"""Share of the face's outline that must lie in the picture: of what lies outside, the mesh is a guess."""
+
 
 def yaw(mesh: Floats) -> Floats:
     """Degrees that each head of (…, 468, 3) is turned to the side, 0 facing the camera."""
-    across, down = mesh[..., 263, :] - mesh[..., 33, :], mesh[..., 152, :] - mesh[..., 10, :]
+    return _turned(mesh)[0]
+
+
+def pitch(mesh: Floats) -> Floats:
+    """Degrees that each head of (…, 468, 3) is raised or lowered, about 0 facing the camera."""
+    return _turned(mesh)[1]
+
+
+def _turned(mesh: Floats) -> tuple[Floats, Floats]:
+    """Yaw and pitch in the head's own upright axes, so that a head leant to its shoulder is not turned."""
+    across, down = mesh[..., LEFT_EYE_CORNER, :] - mesh[..., RIGHT_EYE_CORNER, :], mesh[..., 152, :] - mesh[..., 10, :]
     normal = np.cross(across, down)
-    return np.asarray(np.degrees(np.arctan2(normal[..., 0], normal[..., 2])), np.float32)
+    flat = across[..., :2] / np.linalg.norm(across[..., :2], axis=-1, keepdims=True)
+    x = (normal[..., :2] * flat).sum(-1)
+    y = normal[..., 1] * flat[..., 0] - normal[..., 0] * flat[..., 1]
+    side = np.degrees(np.arctan2(x, normal[..., 2]))
+    lean = np.degrees(np.arctan2(y, np.hypot(x, normal[..., 2])))
+    return np.asarray(side, np.float32), np.asarray(lean, np.float32)
 
 
 def facing(track: Track, max_yaw: float) -> NDArray[np.bool_]:
-    """(frames,) whether the face is seen and turned by at most `max_yaw` degrees."""
-    return track.seen & (np.abs(np.nan_to_num(yaw(track.mesh), nan=np.inf)) <= max_yaw)
+    """(frames,) whether the face is seen, turned by at most `max_yaw` degrees and raised by at most MAX_PITCH."""
+    sideways, upwards = np.abs(np.nan_to_num(_turned(track.mesh), nan=np.inf))
+    return np.asarray(track.seen & (sideways <= max_yaw) & (upwards <= MAX_PITCH))
+
+
+def inside(clip: Clip) -> NDArray[np.bool_]:
+    """(frames,) whether the clip's face is seen and not cut by the picture's border."""
+    outline = np.nan_to_num(face_of(clip).mesh[:, OVAL, :2], nan=-1)
+    return np.asarray(((outline >= 0) & (outline < (clip.width, clip.height))).all(2).mean(1) >= FEWEST_INSIDE)
 
 
 def workable(target: Clip, max_yaw: float) -> NDArray[np.bool_]:
-    """The target's `facing` frames. Raises MediaError when they are fewer than half."""
-    frames = facing(face_of(target), max_yaw)
+    """The target's `facing` frames with the face `inside` them. Raises MediaError when they are fewer than half."""
+    track, whole = face_of(target), inside(target)
+    turned = track.seen & ~facing(track, max_yaw)
+    frames = whole & facing(track, max_yaw)
     if frames.mean() < 0.5:
-        what = f"shows a face turned less than {max_yaw:g} degrees in only {frames.sum()} of {target.frames} frames"
-        raise MediaError(target.name, what, "leave it out as a target, or allow a larger max_yaw")
+        what = f"shows a whole face turned less than {max_yaw:g} degrees in only {frames.sum()} of {target.frames} frames"
+        why = f" (turned, raised or lowered too far in {turned.sum()}, cut by the border in {(track.seen & ~whole).sum()})"
+        raise MediaError(target.name, what + why, "leave it out as a target, or allow a larger max_yaw")
     return frames
 
 

@@ -39,5 +39,5 @@ class SelfSwap(Section):
         """The target with its own face of one moment, drawn from the better half of those that fit."""
         (target,) = parents
         ranking = fitting_frames(target, target, self.max_yaw)
-        moment = rng.integers((len(ranking) + 1) // 2)
-        return lay_face(target, target, int(ranking[moment]), self.blend, self.max_yaw)
+        moments = rng.permutation(ranking[: (len(ranking) + 1) // 2])
+        return lay_face(target, target, moments, self.blend, self.max_yaw, rng)
