@@ -4,15 +4,17 @@ from collections.abc import Sequence
 from dataclasses import replace
 from fractions import Fraction
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
 
 from forgeline.clip import Clip, Mask, Picture, Track
 from forgeline.errors import MediaError
-from forgeline.mesh import LEFT_EYE, LIPS_INNER, OVAL, RIGHT_EYE
+from forgeline.mesh import LEFT_EYE, LIPS_INNER, LIPS_OUTER, OVAL, RIGHT_EYE
 from generators.expression import STIFF, Expression, expression_of, moments, replayed, settled, similarity
 from generators.eyes import LOWER_LIDS, UPPER_LIDS, close_eyes
 from generators.reenact import LEAST, Reenact, closing, ways
@@ -62,17 +64,20 @@ def blinking(openness: Sequence[float]) -> list[Floats]:
 # ------------------------------------------------------------------------------------------ expression
 
 
-@settings(max_examples=20, deadline=None)
-@given(st.integers(0, 2**32 - 1), st.floats(0.2, 5))
-def test_similarity_finds_scale_and_rotation(seed: int, scale: float) -> None:
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.floats(0.2, 5), st.floats(0, 2))
+def test_similarity_is_the_best_there_is(seed: int, size: float, noise: float) -> None:
     rng = np.random.default_rng(seed)
-    reference = rng.normal(size=(20, 3)).astype(np.float32)
-    turn, _ = np.linalg.qr(rng.normal(size=(3, 3)))
-    turn *= np.linalg.det(turn)
-    points = scale * reference @ turn.T + rng.normal(size=3) * 10
-    found, turned = similarity(points[None].astype(np.float32), reference)
-    assert found[0] == pytest.approx(scale, rel=1e-4)
-    np.testing.assert_allclose(turned[0], turn, atol=1e-4)
+    reference = rng.normal(size=(20, 3))
+    points = size * reference @ Rotation.random(rng=rng).as_matrix().T + size * noise * rng.normal(size=(20, 3)) + 10
+    if noise > 1.5:
+        points[:, 0] *= -1  # the best fit would be a reflection
+    (scale,), (turn,) = similarity(points[None].astype(np.float32), reference.astype(np.float32))
+    points -= points.mean(0)
+    reference -= reference.mean(0)
+    best, _ = Rotation.align_vectors(points, reference)
+    np.testing.assert_allclose(turn, best.as_matrix(), atol=2e-3)
+    assert scale == pytest.approx((points * best.apply(reference)).sum() / np.square(reference).sum(), rel=1e-3, abs=1e-3)
 
 
 def test_the_face_at_rest_has_its_lips_together() -> None:
@@ -86,20 +91,14 @@ def test_the_face_at_rest_has_its_lips_together() -> None:
 def test_where_a_head_lies_is_no_expression() -> None:
     still = talking(TALK)
     moving = [
-        mesh * (1 + 0.3 * np.sin(i / 9)) @ rotation(0.2 * np.sin(i / 7), 0.3 * np.sin(i / 5), 0.4 * np.sin(i / 8)) + (i, -i, 0)
+        mesh * (1 + 0.3 * np.sin(i / 9)) @ Rotation.from_rotvec(np.sin([i / 7, i / 5, i / 8]) * (0.2, 0.3, 0.4)).as_matrix()
+        + (i, -i, 0)
         for i, mesh in enumerate(still)
     ]
     wanted, found = shown(tracked(still)), shown(tracked(moving))
     scale, turn = similarity(found.rest[None], wanted.rest)
     np.testing.assert_allclose(found.offsets @ turn[0] / scale[0], wanted.offsets, atol=0.3)
     assert not found.shut.any()
-
-
-def rotation(pitch: float, yaw: float, roll: float) -> Floats:
-    a, b, c = (np.cos(angle) for angle in (pitch, yaw, roll))
-    d, e, f = (np.sin(angle) for angle in (pitch, yaw, roll))
-    around_x, around_y = np.array([[1, 0, 0], [0, a, d], [0, -d, a]]), np.array([[b, 0, -e], [0, 1, 0], [e, 0, b]])
-    return np.asarray(around_x @ around_y @ [[c, f, 0], [-f, c, 0], [0, 0, 1]], np.float32)
 
 
 @pytest.mark.parametrize(("depth", "shut"), [(1.0, 0.0), (0.95, 0.0), (0.7, 1.0), (0.0, 1.0)])
@@ -196,6 +195,16 @@ def test_eyes_close_with_the_driver_and_are_never_opened() -> None:
     assert close[26] == pytest.approx([1, 1])
     assert not close[:24].any()
     assert closing(target, driver, np.full(40, 0.5, np.float32))[26] == pytest.approx([0.5, 0.5])
+    half = replace(target, shut=np.full((40, 2), 0.5, np.float32))
+    assert not closing(half, half, np.ones(40, np.float32)).any()
+    assert closing(half, driver, np.ones(40, np.float32))[26] == pytest.approx([1, 1])
+    assert closing(half, replace(half, shut=half.shut + 0.25), np.ones(40, np.float32)) == pytest.approx(0.5)
+
+
+def whites(picture: Picture, mesh: Floats, eye: NDArray[np.int32]) -> int:
+    """Pixels of an open eye."""
+    x, y = mesh[eye, :2].mean(0).astype(int)
+    return int((picture[y - 8 : y + 8, x - 14 : x + 14].min(2) > 200).sum())
 
 
 @pytest.mark.parametrize("share", [0.5, 1.0])
@@ -205,12 +214,9 @@ def test_lids_cover_the_eyeball_as_far_as_asked(share: float) -> None:
     picture, mask = before.copy(), np.zeros(before.shape[:2], np.uint8)
     close_eyes(picture, mask, mesh, np.array([share, 0], np.float32))
 
-    def whites(picture: Picture, eye: NDArray[np.int32]) -> int:
-        x, y = mesh[eye, :2].mean(0).astype(int)
-        return int((picture[y - 8 : y + 8, x - 14 : x + 14].min(2) > 200).sum())
-
-    assert whites(picture, LEFT_EYE) == whites(before, LEFT_EYE)
-    assert whites(picture, RIGHT_EYE) < (1.1 - share) * whites(before, RIGHT_EYE)
+    open_eye = whites(before, mesh, RIGHT_EYE)
+    assert whites(picture, mesh, LEFT_EYE) == whites(before, mesh, LEFT_EYE)
+    assert (0.6 - share) * open_eye < whites(picture, mesh, RIGHT_EYE) < (1.1 - share) * open_eye
     assert np.array_equal(picture[mask == 0], before[mask == 0])
     assert not mask[:, round(float(mesh[6, 0])) :].any()
 
@@ -231,6 +237,32 @@ def test_the_picture_shows_the_drivers_mouth() -> None:
     target, driver = acted(1, talking([0.01] * 40)), acted(2, talking(TALK))
     frames = frames_of(Reenact()([target, driver], np.random.default_rng(0)))
     assert np.corrcoef([dark(picture) for picture, _ in frames], TALK)[0, 1] > 0.9
+
+
+def test_the_picture_shows_the_drivers_blink() -> None:
+    target, driver = acted(1, talking([0.01] * 40)), acted(2, blinking([1] * 20 + [0.5] * 3 + [1] * 17))
+    assert target.track is not None
+    frames = frames_of(Reenact()([target, driver], np.random.default_rng(0)))
+    for eye in (RIGHT_EYE, LEFT_EYE):
+        found = np.array([whites(picture, target.track.mesh[0], eye) for picture, _ in frames])
+        assert found[21] < 0.1 * found[0]
+        assert np.ptp(found[[0, 10, 18, 24, 39]]) < 0.1 * found[0]
+
+
+def test_a_mouth_that_was_shut_opens_onto_what_is_painted() -> None:
+    mesh = pose(0.0, 0, 88, 100, 100)
+    mesh[LIPS_INNER[11:], 1] = mesh[LIPS_INNER[9:0:-1], 1]
+    before = draw(mesh, 1, np.random.default_rng(0))
+    cv2.fillPoly(before, [np.round(mesh[LIPS_OUTER, :2]).astype(np.int32)], (150, 70, 80))
+    target = replace(acted(1, [mesh] * 40), pictures=lambda: iter([before] * 40))
+    frames = frames_of(Reenact()([target, acted(2, talking(TALK))], np.random.default_rng(0)))
+    at = round(float(mesh[14, 1])) + 4, 88
+    for (picture, mask), opening in zip(frames, TALK, strict=True):
+        if opening > 0.055:
+            assert picture[at].mean() < 0.7 * before[at].mean()
+            assert mask[at] == 255
+        elif opening < 0.001:
+            assert picture[at].mean() > 0.9 * before[at].mean()
 
 
 @pytest.mark.parametrize(("fps", "count"), [(Fraction(60), 80), (Fraction(12), 8), (Fraction(25), 90)])
@@ -257,7 +289,8 @@ def test_frames_that_cannot_be_bent_stay_and_others_fade_in() -> None:
             assert np.array_equal(picture, original)
             assert not mask.any()
     change = [np.abs(p.astype(int) - o).mean() for (p, _), o in zip(frames, target.pictures(), strict=True)]
-    assert 0 < change[16] < change[17] < 0.8 * max(change[18:])
+    assert 0 < change[16] < change[17] < change[18] < change[19]
+    assert change[16] < 0.3 * change[19]
 
 
 def test_what_lies_far_from_the_face_is_left_alone() -> None:
@@ -277,7 +310,7 @@ def test_a_person_driven_by_themselves_does_what_they_do() -> None:
     assert clip.track is not None
     own = shown(clip.track)
     other, trust = replayed(own, moments(27, float(FPS), 27, float(FPS)), float(FPS))
-    assert np.abs(ways(own, other, trust, 0.2)[clip.track.seen]).max() < LEAST
+    assert np.abs(ways(own, other, trust, 0.5)[clip.track.seen]).max() < LEAST
     with pytest.raises(MediaError, match="person 1: does nothing but what person 1 does"):
         Reenact()([clip, clip], np.random.default_rng(0))
 
