@@ -48,7 +48,7 @@ class Restore(Section):
     method: Method = "classical"
     """`classical` needs no net; `super_resolution` takes a net that enlarges any picture by a whole number, and
     `face_restoration` one that gives back faces cut out as in FFHQ."""
-    detail: Annotated[float, Field(gt=0, le=2)] = 0.8
+    detail: Annotated[float, Field(gt=0, le=2)] = 1.0
     """How much the classical method raises detail at most; each clip gets between half of it and all of it."""
     net: Given | None = None
     """The team's ONNX file, for the other methods: one float RGB picture (1, 3, side, side) in and one out."""
@@ -76,9 +76,9 @@ class Restore(Section):
         return self
 
     def __call__(self, parents: Sequence[Clip], rng: np.random.Generator) -> Made:
-        """The target with its face enhanced wherever it is seen. A clip without a track (a painted portrait) is all face."""
+        """The target with its face enhanced wherever it is seen. An image without a track (a painted portrait) is all face."""
         (target,) = parents
-        track = face_of(target) if target.track else None
+        track = face_of(target) if target.track or target.media_type == "video" else None
         changed = np.ones(target.frames, np.bool_) if track is None else in_picture(target, track.seen)
         if self.net is None:
             enhance: Enhance = _Classical(self.detail * float(rng.uniform(0.5, 1)))
@@ -130,37 +130,37 @@ class _Classical:
     def __init__(self, detail: float) -> None:
         self._detail = detail
         self._noise = np.nan
-        self._clean, self._corner = np.empty((0, 0), np.float32), np.zeros(2)
+        self._clean, self._corner = np.empty((0, 0, 3), np.float32), np.zeros(2)
 
     def __call__(self, picture: Picture, mesh: Floats | None, box: Box) -> Picture:
         x0, y0, x1, y1 = box
-        part = picture[y0:y1, x0:x1]
+        part = picture[y0:y1, x0:x1].astype(np.float32)
         middle, width = (np.zeros(2), picture.shape[1] / 2) if mesh is None else (mesh[:, :2].mean(0), np.ptp(mesh[:, 0]))
-        light = cv2.cvtColor(part, cv2.COLOR_RGB2GRAY).astype(np.float32)
-        now = _noise(light)
+        now = _noise(part[..., 1])
         self._noise = now if np.isnan(self._noise) else STEADINESS * self._noise + (1 - STEADINESS) * now
-        clean = _smooth(light, max(1, round(width / 120)), 3 * self._noise + 2)
+        clean = _smooth(part, max(1, round(width / 120)), 3 * self._noise + 2)
         clean = self._slowly(clean, (x0, y0) - middle)
-        fine = clean - _smooth(clean, max(2, round(width / 40)), 25)
-        coarse = clean - _smooth(clean, max(4, round(width / 10)), 40)
-        change = clean - light + self._detail * (fine + coarse / 2)
-        return np.asarray(cv2.add(part, cv2.merge([change] * 3), dtype=cv2.CV_8U), np.uint8)
+        light = np.asarray(cv2.cvtColor(clean, cv2.COLOR_RGB2GRAY), np.float32)
+        fine = light - _smooth(light, max(2, round(width / 40)), 25)
+        coarse = light - _smooth(light, max(4, round(width / 10)), 40)
+        raised = cv2.merge([self._detail * (fine + coarse / 2)] * 3)
+        return np.asarray(cv2.add(clean, raised, dtype=cv2.CV_8U), np.uint8)
 
     def _slowly(self, clean: Floats, corner: NDArray[np.float64]) -> Floats:
         """`clean`, whose first pixel lies at `corner` from the face's middle, drawn to that of the frame before."""
         if self._clean.size:
             # Moved with the face by whole pixels: what is resampled in every frame becomes soft.
             shift = np.column_stack([np.eye(2), np.round(corner - self._corner)])
-            flags = cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP
-            before = cv2.warpAffine(self._clean, shift, clean.shape[::-1], flags=flags, borderValue=1e4)
-            same = np.exp(-np.square(cv2.blur(cv2.absdiff(before, clean), (3, 3)) / (4 * self._noise + 2)))
-            clean = clean + KEPT * same * (before - clean)
+            flags, nowhere = cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP, (1e4, 1e4, 1e4)
+            before = cv2.warpAffine(self._clean, shift, clean.shape[1::-1], flags=flags, borderValue=nowhere)
+            apart = cv2.blur(cv2.absdiff(before, clean), (3, 3)) / np.float32(4 * self._noise + 2)
+            clean = clean + np.float32(KEPT) * np.asarray(cv2.exp(-apart * apart), np.float32) * (before - clean)
         self._clean, self._corner = clean, corner
         return clean
 
 
 def _smooth(light: Floats, radius: int, step: float) -> Floats:
-    """`light` (h, w) without differences of less than `step` levels; larger ones stay (guided filter, He et al. 2013)."""
+    """`light` (h, w[, 3]) without differences of less than `step` levels; larger ones stay (guided filter, He et al. 2013)."""
 
     def mean(values: NDArray[np.floating]) -> Floats:
         return np.asarray(cv2.blur(values, (2 * radius + 1, 2 * radius + 1)), np.float32)

@@ -7,16 +7,22 @@ from generators.control import Control
 from generators.dcgan import DCGAN
 from generators.image_control import ImageControl
 from generators.lip_sync import LipSync
+from generators.onnx_self import OnnxSelf
+from generators.onnx_swap import OnnxSwap
 from generators.reenact import Reenact
+from generators.restore import Restore
 from generators.self_swap import SelfSwap
 
 GENERATORS: dict[str, type[Section]] = {
     "control": Control,
     "blend_swap": BlendSwap,
     "self_swap": SelfSwap,
+    "onnx_swap": OnnxSwap,
+    "onnx_self": OnnxSelf,
     "lip_sync": LipSync,
     "attributes": Attributes,
     "reenact": Reenact,
+    "restore": Restore,
     "image_control": ImageControl,
     "dcgan": DCGAN,
 }

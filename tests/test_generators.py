@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from dataclasses import replace
 from fractions import Fraction
 from functools import cache, partial
@@ -25,6 +26,7 @@ from generators.lip_sync import LipSync, follow, speak
 from generators.plugin import Generator, Trained, spans
 from generators.pose import axes
 from generators.table import GENERATORS
+from tests import tiny_onnx
 from tests.people import FPS, FRAMES, HEIGHT, UNSEEN, WIDTH, draw, drawn, finder, footage, lip_gap, pose
 
 # ------------------------------------------------------------------------------- what every generator promises
@@ -32,8 +34,17 @@ from tests.people import FPS, FRAMES, HEIGHT, UNSEEN, WIDTH, draw, drawn, finder
 NAMES = tuple(GENERATORS)
 
 
-def built(name: str) -> Any:
-    return GENERATORS[name]()
+@pytest.fixture(scope="module", autouse=True)
+def files(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What teams bring themselves, for the generators that need it."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in tiny_onnx.place(tmp_path_factory.mktemp("weights")).items():
+            patch.setenv(name, value)
+        yield
+
+
+def built(name: str, **settings: int) -> Any:
+    return GENERATORS[name].model_validate(tiny_onnx.settings().get(name, {}) | settings)
 
 
 def ready(name: str) -> Generator:
@@ -45,9 +56,9 @@ def ready(name: str) -> Generator:
 @cache
 def _taught(name: str) -> Generator:
     with tempfile.TemporaryDirectory() as folder:
-        section = GENERATORS[name].model_validate({"steps": 2, "batch": 4})
-        section.train((drawn(i) for i in (1, 2)), np.random.default_rng(3), Path(folder))  # type: ignore[attr-defined]
-        generator: Generator = section.load(Path(folder))  # type: ignore[attr-defined]
+        section = built(name, steps=2, batch=4)
+        section.train((drawn(i) for i in (1, 2)), np.random.default_rng(3), Path(folder))
+        generator: Generator = section.load(Path(folder))
     return generator
 
 
@@ -164,7 +175,7 @@ def test_same_chance_gives_same_bytes_and_leaves_no_file(name: str, tmp_path: Pa
 @pytest.mark.parametrize("name", NAMES)
 def test_chance_is_drawn_from_the_rng_alone(name: str) -> None:
     """What the parents decide does not hang on it; everything else does."""
-    drawn_from = {"self_swap", "attributes", "image_control", "dcgan"}
+    drawn_from = {"blend_swap", "self_swap", "attributes", "restore", "image_control", "dcgan"}
     assert (digest_of(name, 7) != digest_of(name, 8)) == (name in drawn_from)
 
 
@@ -194,7 +205,7 @@ def test_parents_are_left_as_they_are(name: str) -> None:
 @pytest.mark.parametrize("name", [name for name in NAMES if hasattr(GENERATORS[name], "train")])
 def test_an_interrupted_training_comes_to_the_same_model(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(training, "CHECKPOINT_STEPS", 1)
-    section: Any = GENERATORS[name].model_validate({"steps": 3, "batch": 4})
+    section = built(name, steps=3, batch=4)
 
     def train(folder: Path) -> dict[str, bytes]:
         section.train((drawn(i) for i in (1, 2)), np.random.default_rng(3), folder)
