@@ -130,37 +130,40 @@ class _Classical:
     def __init__(self, detail: float) -> None:
         self._detail = detail
         self._noise = np.nan
-        self._clean, self._corner = np.empty((0, 0, 3), np.float32), np.zeros(2)
+        self._before: list[Floats] = []
+        self._corner = np.zeros(2)
 
     def __call__(self, picture: Picture, mesh: Floats | None, box: Box) -> Picture:
         x0, y0, x1, y1 = box
         part = picture[y0:y1, x0:x1].astype(np.float32)
+        planes = [part[..., channel].copy() for channel in range(3)]  # one by one they are worked on in half of the time
         middle, width = (np.zeros(2), picture.shape[1] / 2) if mesh is None else (mesh[:, :2].mean(0), np.ptp(mesh[:, 0]))
-        now = _noise(part[..., 1])
+        now = _noise(planes[1])
         self._noise = now if np.isnan(self._noise) else STEADINESS * self._noise + (1 - STEADINESS) * now
-        clean = _smooth(part, max(1, round(width / 120)), 3 * self._noise + 2)
-        clean = self._slowly(clean, (x0, y0) - middle)
-        light = np.asarray(cv2.cvtColor(clean, cv2.COLOR_RGB2GRAY), np.float32)
-        fine = light - _smooth(light, max(2, round(width / 40)), 25)
-        coarse = light - _smooth(light, max(4, round(width / 10)), 40)
-        raised = cv2.merge([self._detail * (fine + coarse / 2)] * 3)
-        return np.asarray(cv2.add(clean, raised, dtype=cv2.CV_8U), np.uint8)
-
-    def _slowly(self, clean: Floats, corner: NDArray[np.float64]) -> Floats:
-        """`clean`, whose first pixel lies at `corner` from the face's middle, drawn to that of the frame before."""
-        if self._clean.size:
+        clean = [_smooth(plane, max(1, round(width / 120)), 3 * self._noise + 2) for plane in planes]
+        corner = (x0, y0) - middle
+        if self._before:
             # Moved with the face by whole pixels: what is resampled in every frame becomes soft.
             shift = np.column_stack([np.eye(2), np.round(corner - self._corner)])
-            flags, nowhere = cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP, (1e4, 1e4, 1e4)
-            before = cv2.warpAffine(self._clean, shift, clean.shape[1::-1], flags=flags, borderValue=nowhere)
-            apart = cv2.blur(cv2.absdiff(before, clean), (3, 3)) / np.float32(4 * self._noise + 2)
-            clean = clean + np.float32(KEPT) * np.asarray(cv2.exp(-apart * apart), np.float32) * (before - clean)
-        self._clean, self._corner = clean, corner
-        return clean
+            clean = [self._slowly(plane, before, shift) for plane, before in zip(clean, self._before, strict=True)]
+        self._before, self._corner = clean, corner
+        light = 0.299 * clean[0] + 0.587 * clean[1] + 0.114 * clean[2]
+        fine = light - _smooth(light, max(2, round(width / 40)), 25)
+        coarse = light - _smooth(light, max(4, round(width / 10)), 40)
+        raised = self._detail * (fine + coarse / 2)
+        return np.asarray(cv2.merge([cv2.add(plane, raised, dtype=cv2.CV_8U) for plane in clean]), np.uint8)
+
+    def _slowly(self, plane: Floats, before: Floats, shift: NDArray[np.float64]) -> Floats:
+        """A plane drawn to that of the frame before, where both differ by no more than noise makes them."""
+        flags = cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP
+        before = np.asarray(cv2.warpAffine(before, shift, plane.shape[::-1], flags=flags, borderValue=1e4), np.float32)
+        apart = cv2.blur(cv2.absdiff(before, plane), (3, 3)) / np.float32(6 * self._noise + 3)
+        same = np.square(np.maximum(1 - np.square(apart), 0))
+        return np.asarray(plane + np.float32(KEPT) * same * (before - plane), np.float32)
 
 
 def _smooth(light: Floats, radius: int, step: float) -> Floats:
-    """`light` (h, w[, 3]) without differences of less than `step` levels; larger ones stay (guided filter, He et al. 2013)."""
+    """`light` (h, w) without differences of less than `step` levels; larger ones stay (guided filter, He et al. 2013)."""
 
     def mean(values: NDArray[np.floating]) -> Floats:
         return np.asarray(cv2.blur(values, (2 * radius + 1, 2 * radius + 1)), np.float32)
@@ -172,9 +175,9 @@ def _smooth(light: Floats, radius: int, step: float) -> Floats:
 
 
 def _noise(light: Floats) -> float:
-    """Deviation of the noise in levels, from what a mask that is blind to planes leaves (Immerkær 1996), of every other row."""
+    """Deviation of the noise in levels, from what a mask that is blind to planes leaves (Immerkær 1996)."""
     blind = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32)
-    return float(np.median(np.abs(cv2.filter2D(light, -1, blind)[::2])) / (6 * 0.6745))
+    return float(np.median(np.abs(cv2.filter2D(light, -1, blind)[::3, ::3])) / (6 * 0.6745))
 
 
 # --- With a net
