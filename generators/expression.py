@@ -104,7 +104,7 @@ def _shut(lids: Floats, at: NDArray[np.intp], fps: float) -> Floats:
     return np.asarray(np.clip((OPEN - lids / np.maximum(usual, 1e-6)) / (OPEN - SHUT), 0, 1), np.float32)
 
 
-def moments(frames: int, fps: float, other_frames: int, other_fps: float) -> NDArray[np.float64]:
+def counterparts(frames: int, fps: float, other_frames: int, other_fps: float) -> NDArray[np.float64]:
     """Where in another clip each frame falls, (frames,) in its frames: by seconds, and back and forth where it is shorter."""
     last = max(other_frames - 1, 1)
     at = np.maximum((np.arange(frames) + 0.5) / fps * other_fps - 0.5, 0) % (2 * last)
@@ -112,7 +112,7 @@ def moments(frames: int, fps: float, other_frames: int, other_fps: float) -> NDA
 
 
 def replayed(expression: Expression, at: NDArray[np.float64], fps: float) -> tuple[Expression, Floats]:
-    """The expression at moments `at` (n,), in frames, and how far each is to be trusted (n,), 0 … 1.
+    """The expression at counterparts `at` (n,), in frames, and how far each is to be trusted (n,), 0 … 1.
 
     Where the face was lost the expression goes over from the last one to the next one. It is trusted for HOLD_S seconds
     after the one and before the other, then less and less, and FADE_S later no more.

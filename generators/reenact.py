@@ -17,7 +17,17 @@ from forgeline.sample import Role
 from forgeline.section import Section
 from generators.blend import colours_at
 from generators.blend_swap import SKIN
-from generators.expression import LOWER_LIP, STIFF, UPPER_LIP, Expression, expression_of, moments, replayed, settled, similarity
+from generators.expression import (
+    LOWER_LIP,
+    STIFF,
+    UPPER_LIP,
+    Expression,
+    counterparts,
+    expression_of,
+    replayed,
+    settled,
+    similarity,
+)
 from generators.eyes import close_eyes
 from generators.mouth import known, paint
 from generators.plugin import Casting, Stream, face_of, spans
@@ -67,7 +77,7 @@ class Reenact(Section):
             raise MediaError(driver.name, what, "leave it out as a driver, or allow a larger max_yaw")
         track, fps = face_of(target), float(target.fps)
         own = expression_of(track, able, fps)
-        at = moments(target.frames, fps, driver.frames, float(driver.fps))
+        at = counterparts(target.frames, fps, driver.frames, float(driver.fps))
         other, trust = replayed(expression_of(face_of(driver), followed, float(driver.fps)), at, float(driver.fps))
         trust = trust * _fade(able, fps)
         way = ways(own, other, trust, self.pose)

@@ -15,7 +15,7 @@ from scipy.spatial.transform import Rotation
 from forgeline.clip import Clip, Mask, Picture, Track
 from forgeline.errors import MediaError
 from forgeline.mesh import LEFT_EYE, LIPS_INNER, LIPS_OUTER, OVAL, RIGHT_EYE
-from generators.expression import STIFF, Expression, expression_of, moments, replayed, settled, similarity
+from generators.expression import STIFF, Expression, counterparts, expression_of, replayed, settled, similarity
 from generators.eyes import LOWER_LIDS, UPPER_LIDS, close_eyes
 from generators.reenact import LEAST, Reenact, closing, ways
 from tests.people import FPS, HEIGHT, UNSEEN, WIDTH, draw, drawn, finder, footage, pose
@@ -113,7 +113,7 @@ def test_blinks_are_told_from_small_changes(depth: float, shut: float) -> None:
 def test_frames_are_matched_by_seconds_and_a_short_driver_goes_back_and_forth(
     frames: int, fps: int, other_frames: int, other_fps: int
 ) -> None:
-    at = moments(frames, fps, other_frames, other_fps)
+    at = counterparts(frames, fps, other_frames, other_fps)
     assert at.shape == (frames,)
     assert at.min() >= 0
     assert at.max() <= max(other_frames - 1, 1)
@@ -124,7 +124,7 @@ def test_frames_are_matched_by_seconds_and_a_short_driver_goes_back_and_forth(
 
 
 def test_the_same_fps_matches_frame_by_frame() -> None:
-    np.testing.assert_allclose(moments(7, 25, 3, 25), [0, 1, 2, 1, 0, 1, 2], atol=1e-9)
+    np.testing.assert_allclose(counterparts(7, 25, 3, 25), [0, 1, 2, 1, 0, 1, 2], atol=1e-9)
 
 
 def test_a_lost_face_is_bridged_held_and_then_let_go() -> None:
@@ -309,7 +309,7 @@ def test_a_person_driven_by_themselves_does_what_they_do() -> None:
     clip = drawn(1, (0, 3, 6, 9, 12, 9, 6, 3, 0) * 3)
     assert clip.track is not None
     own = shown(clip.track)
-    other, trust = replayed(own, moments(27, float(FPS), 27, float(FPS)), float(FPS))
+    other, trust = replayed(own, counterparts(27, float(FPS), 27, float(FPS)), float(FPS))
     assert np.abs(ways(own, other, trust, 0.5)[clip.track.seen]).max() < LEAST
     with pytest.raises(MediaError, match="person 1: does nothing but what person 1 does"):
         Reenact()([clip, clip], np.random.default_rng(0))
