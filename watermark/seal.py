@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 
 import av
@@ -24,6 +24,7 @@ from forgeline.image import open_image, write_image
 from forgeline.sample import Sample
 from forgeline.section import Section
 from forgeline.video import Encoding, MaskWriter, VideoWriter, open_video, read_masks
+from watermark.evidence import Evidence
 from watermark.fingerprint import Fingerprint
 from watermark.gate import ATTACKED, MATCHED, Verdict, WeakMarkError, examine
 from watermark.keys import DEMO, ShardKey
@@ -31,7 +32,7 @@ from watermark.metadata import PNG_KEYWORD, Tag, append_to_mp4, packet
 from watermark.payload import Mark
 from watermark.sound import mark_sound, sound_carries, sound_matched
 from watermark.strength import Marker
-from watermark.tile import bits_for
+from watermark.tile import bits_for, folded, layout
 
 _SUFFIX = {"video": ".mp4", "image": ".png"}
 _VARIANT_DB = (None, 44.0, 42.0, 40.0, 38.0, 36.0, 34.0, 32.0)
@@ -131,7 +132,8 @@ def seal_variant(
     def gate(file: Path) -> Verdict:
         return examine(file, key, mark, tag, sound is not None, ATTACKED)
 
-    for strength_db in _VARIANT_DB:
+    first, made = _looked_at(made)
+    for strength_db in _VARIANT_DB if _shows(first, key, mark) else _VARIANT_DB[1:]:
         marker = Marker(key, mark, encoding.gop, strength_db) if strength_db else None
         try:
             return _sealed(replace(made, sound=sound or made.sound), path, marker, encoding, gate, tag)
@@ -250,6 +252,23 @@ def _marked_sound(made: Made, key: ShardKey, mark: Mark) -> Sound | None:
         if any(segment.modality == "audio" for segment in made.segments):
             raise
         return None
+
+
+def _looked_at(made: Made) -> tuple[Picture | None, Made]:
+    """The first picture, and all of them still to be taken."""
+    pictures = iter(made.pictures)
+    first = next(pictures, None)
+    return (first[0] if first else None), replace(made, pictures=chain([first] if first else [], pictures))
+
+
+def _shows(picture: Picture | None, key: ShardKey, mark: Mark) -> bool:
+    """Whether a picture's mark is worth an attempt to encode it as it is: scaled, say, it is lost already."""
+    if picture is None:
+        return True
+    plan = layout(key.layout, mark.bits)
+    evidence = Evidence(plan)
+    evidence.add(plan.bins(folded(picture)))
+    return evidence.matched(key, mark) >= ATTACKED
 
 
 def _still_marked_sound(made: Made, key: ShardKey, mark: Mark) -> Sound | None:
