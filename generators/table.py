@@ -2,6 +2,8 @@
 
 from forgeline.section import Section
 from generators.attributes import Attributes
+from generators.autoencoder_self import AutoencoderSelf
+from generators.autoencoder_swap import AutoencoderSwap
 from generators.blend_swap import BlendSwap
 from generators.control import Control
 from generators.dcgan import DCGAN
@@ -17,6 +19,8 @@ GENERATORS: dict[str, type[Section]] = {
     "control": Control,
     "blend_swap": BlendSwap,
     "self_swap": SelfSwap,
+    "autoencoder_swap": AutoencoderSwap,
+    "autoencoder_self": AutoencoderSelf,
     "onnx_swap": OnnxSwap,
     "onnx_self": OnnxSelf,
     "lip_sync": LipSync,

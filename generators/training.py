@@ -237,10 +237,10 @@ def _fill(net: "nn.Module", start: str, tensors: dict[str, "Tensor"]) -> None:
 
 
 def _save(path: Path, key: str, tensors: Mapping[str, "Tensor"]) -> None:
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     plain = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-    save_file(plain, path, {"forgeline": canonical({"key": key})})
+    path.write_bytes(save(plain, {"forgeline": canonical({"key": key})}))  # `save_file` lets nobody else read it
 
 
 def _key_in(path: Path) -> str | None:
