@@ -53,7 +53,9 @@ class Net:
         try:
             output, *_ = self._session.run(None, {port.name: value.astype(_TYPES[port.type]) for port, value in values})
         except Exception as error:  # onnxruntime's errors have no class of their own
-            raise ModelError(self.name, f"fails ({_line(error)})", "export it for pictures of any size, or of one") from error
+            raise ModelError(
+                self.name, f"fails ({_line(error)})", "give a net that works in onnxruntime on this machine"
+            ) from error
         if not isinstance(output, np.ndarray) or not np.issubdtype(output.dtype, np.floating) or not np.isfinite(output).all():
             raise ModelError(self.name, "gives something that is no finite number", "give a net that works in float32")
         return output.astype(np.float32)
@@ -109,9 +111,7 @@ def inputs_of(net: Net, kind: str, *axes: int) -> tuple[Port, ...]:
     if sorted(len(port.shape) for port in net.inputs) != sorted(axes) or any(p.type not in _TYPES for p in net.inputs):
         raise ModelError(net.name, f"is no {kind}: it takes {takes}", f"give a {kind}")
     if any(port.shape[0] not in (1, None) for port in net.inputs):
-        raise ModelError(
-            net.name, f"does not take one picture at a time: it takes {takes}", "export it for one, or any number"
-        )
+        raise ModelError(net.name, f"does not take one picture at a time: it takes {takes}", "export it for one, or any number")
     return tuple(by_axes[n] for n in axes)
 
 

@@ -83,9 +83,10 @@ class OnnxSwap(Section):
 def _good_frames(source: Clip, max_yaw: float) -> list[int]:
     """Up to MOMENTS frames, each the one that faces the camera most in its part of the clip. Raises MediaError."""
     track = face_of(source)
-    frames = np.flatnonzero(facing(track, max_yaw))
-    if not len(frames):
+    ahead = facing(track, max_yaw)
+    if not ahead.any():
         raise MediaError(source.name, f"is never turned less than {max_yaw:g} degrees to the side", "leave it out as a source")
+    frames = np.flatnonzero(in_picture(source, ahead))
     turned = np.abs(yaw(track.mesh[frames]))
     parts = np.array_split(np.arange(len(frames)), min(MOMENTS, len(frames)))
     return [int(frames[part[np.argmin(turned[part])]]) for part in parts]

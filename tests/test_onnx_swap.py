@@ -170,6 +170,10 @@ def test_clips_that_cannot_be_used(folder: Path) -> None:
     for parents in ([replace(near, track=None), near], [near, replace(near, track=None)]):
         with pytest.raises(MediaError, match="person 1: shows no face"):
             generator(parents, rng)
+    assert near.track is not None
+    beside = replace(near, track=replace(near.track, mesh=near.track.mesh + 400))
+    with pytest.raises(MediaError, match="person 1: shows no face of 16 pixels or more that lies in the picture"):
+        generator([drawn(2), beside], rng)
     pictures = list(drawn(2).pictures())
     with pytest.raises(MediaError, match="person 2: ends before its frame 9 of 10"):
         generator([near, replace(drawn(2), pictures=Passes(pictures[:5]))], rng)
