@@ -93,14 +93,25 @@ def test_nothing_changed_has_no_flicker_and_no_overlap() -> None:
     assert np.isnan(found.iou)
 
 
-def test_kernel_distance_is_the_sum_over_pairs() -> None:
+def test_kernel_distance_is_the_mean_over_all_but_matched_rows() -> None:
     rng = np.random.default_rng(0)
-    one, other = rng.normal(0, 1, (5, 4)), rng.normal(0.5, 1, (7, 4))
+    one, other = rng.normal(0, 1, (6, 4)), rng.normal(0.5, 1, (6, 4))
 
     def kernel(x: NDArray[np.float64], y: NDArray[np.float64]) -> float:
         return float((x @ y / 4 + 1) ** 3)
 
-    within = [np.mean([kernel(x, y) for i, x in enumerate(s) for j, y in enumerate(s) if i != j]) for s in (one, other)]
-    between = np.mean([kernel(x, y) for x in one for y in other])
-    assert kernel_distance(one, other) == pytest.approx(sum(within) - 2 * between)
-    assert abs(kernel_distance(*rng.normal(0, 1, (2, 400, 4)))) < 0.05
+    terms = [
+        kernel(one[i], one[j]) + kernel(other[i], other[j]) - kernel(one[i], other[j]) - kernel(one[j], other[i])
+        for i in range(6)
+        for j in range(6)
+        if i != j
+    ]
+    assert kernel_distance(one, other) == pytest.approx(np.mean(terms))
+
+
+def test_kernel_distance_is_none_between_sets_of_one_kind_even_of_pairs() -> None:
+    rng = np.random.default_rng(0)
+    one = rng.normal(0, 1, (400, 4))
+    assert kernel_distance(one, one) == pytest.approx(0)
+    assert abs(kernel_distance(one, rng.normal(0, 1, (400, 4)))) < 0.05
+    assert kernel_distance(one, one + 1) > 1

@@ -126,18 +126,16 @@ class Changes:
 
 
 def kernel_distance(one: NDArray[np.floating[Any]], other: NDArray[np.floating[Any]]) -> float:
-    """The unbiased squared MMD with the kernel (x·y/d + 1)³ of two sets of features (n, d), n ≥ 2; may be below 0.
+    """The unbiased squared MMD with the kernel (x·y/d + 1)³ (Bińkowski et al. 2018, "Demystifying MMD GANs", section 4) of two
+    sets of features (n, d), of which row i of one belongs to row i of the other; may be below 0.
 
-    Bińkowski et al. 2018, "Demystifying MMD GANs", section 4, over all rows at once.
+    As such rows are not independent they are not compared (Gretton et al. 2012, "A Kernel Two-Sample Test", eq. 4).
     """
     first, second = one.astype(np.float64), other.astype(np.float64)
 
-    def kernel(a: Floats, b: Floats) -> Floats:
-        similar: Floats = (a @ b.T / a.shape[1] + 1) ** 3
-        return similar
+    def apart(a: Floats, b: Floats) -> float:
+        """Mean of the kernel over rows i of `a` and j ≠ i of `b`."""
+        similar = (a @ b.T / a.shape[1] + 1) ** 3
+        return float((similar.sum() - np.trace(similar)) / (len(a) * (len(a) - 1)))
 
-    def within(rows: Floats) -> float:
-        similar = kernel(rows, rows)
-        return float((similar.sum() - np.trace(similar)) / (len(rows) * (len(rows) - 1)))
-
-    return within(first) + within(second) - 2 * float(kernel(first, second).mean())
+    return apart(first, first) + apart(second, second) - 2 * apart(first, second)
