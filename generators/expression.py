@@ -28,6 +28,8 @@ OPEN, SHUT = 0.9, 0.75
 mesh net never lets them meet."""
 HOLD_S, FADE_S = 0.3, 0.3
 """Seconds for which an expression is held when its face is lost, and in which it then goes."""
+EDGE_S = 0.12
+"""Seconds in which the bending comes and goes where the target's face does."""
 
 
 @dataclass(frozen=True)
@@ -111,28 +113,44 @@ def counterparts(frames: int, fps: float, other_frames: int, other_fps: float) -
     return np.asarray(np.minimum(at, 2 * last - at))
 
 
-def replayed(expression: Expression, at: NDArray[np.float64], fps: float) -> tuple[Expression, Floats]:
-    """The expression at counterparts `at` (n,), in frames, and how far each is to be trusted (n,), 0 … 1.
+@dataclass(frozen=True)
+class Replay:
+    """What was known of some frames of a clip, at other moments (n,): between frames `before` and `after`, by `share`.
 
-    Where the face was lost the expression goes over from the last one to the next one. It is trusted for HOLD_S seconds
-    after the one and before the other, then less and less, and FADE_S later no more.
+    Where the face was lost, what was known goes over from the last frame to the next one. `trust` (n,), 0 … 1: it is trusted
+    for HOLD_S seconds after the one and before the other, then less and less, and FADE_S later no more.
     """
-    there = np.flatnonzero(np.isfinite(expression.scale))
-    after = np.minimum(np.searchsorted(there, at), len(there) - 1)
-    before = np.maximum(after - (there[after] > at), 0)
-    gap = there[after] - there[before]
-    share = np.clip((at - there[before]) / np.maximum(gap, 1), 0, 1).astype(np.float32)
-    away = np.minimum(np.abs(at - there[before]), np.abs(at - there[after])) / fps
 
-    def mixed(values: Floats) -> Floats:
-        part = share.reshape(-1, *[1] * (values.ndim - 1))
-        return np.asarray((1 - part) * values[there[before]] + part * values[there[after]])
+    before: NDArray[np.intp]
+    after: NDArray[np.intp]
+    share: Floats
+    trust: Floats
 
-    sampled = Expression(
-        expression.rest,
-        mixed(expression.scale),
-        mixed(expression.turn),
-        mixed(expression.offsets),
-        mixed(expression.shut),
-    )
-    return sampled, np.clip(1 - (away - HOLD_S) / FADE_S, 0, 1).astype(np.float32)
+    @classmethod
+    def of(cls, known: NDArray[np.bool_], at: NDArray[np.float64], fps: float) -> "Replay":
+        """At moments `at` (n,), in frames, of a clip in some of whose frames, at least one, something is `known`."""
+        there = np.flatnonzero(known)
+        index = np.minimum(np.searchsorted(there, at), len(there) - 1)
+        before, after = there[np.maximum(index - (there[index] > at), 0)], there[index]
+        share = np.clip((at - before) / np.maximum(after - before, 1), 0, 1)
+        away = np.minimum(np.abs(at - before), np.abs(at - after)) / fps
+        trust = np.clip(1 - (away - HOLD_S) / FADE_S, 0, 1)
+        return cls(before, after, share.astype(np.float32), trust.astype(np.float32))
+
+    def __call__(self, values: Floats) -> Floats:
+        """Values (n, …) out of those of the clip's frames (frames, …)."""
+        part = self.share.reshape(-1, *[1] * (values.ndim - 1))
+        return np.asarray((1 - part) * values[self.before] + part * values[self.after])
+
+    def expression(self, of: Expression) -> Expression:
+        return Expression(of.rest, self(of.scale), self(of.turn), self(of.offsets), self(of.shut))
+
+
+def fade(able: NDArray[np.bool_], fps: float) -> Floats:
+    """(frames,) how much a frame is to be bent: 0 where it can't be, rising to 1 within EDGE_S beside such frames."""
+    lost = np.flatnonzero(~able)
+    frames = np.arange(len(able))
+    after = np.searchsorted(lost, frames)
+    around = np.concatenate([[-np.inf], lost, [np.inf]])
+    away = np.minimum(frames - around[after], around[after + 1] - frames)
+    return np.asarray(np.clip(away / (1 + EDGE_S * fps), 0, 1), np.float32)

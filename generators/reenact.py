@@ -22,9 +22,10 @@ from generators.expression import (
     STIFF,
     UPPER_LIP,
     Expression,
+    Replay,
     counterparts,
     expression_of,
-    replayed,
+    fade,
     settled,
     similarity,
 )
@@ -36,8 +37,6 @@ from generators.warp import move
 
 Floats = NDArray[np.float32]
 
-EDGE_S = 0.12
-"""Seconds in which the bending comes and goes where the target's face does."""
 FULL, REACH = 0.04, 0.12
 """Heights of the face around lips, brows and jaw in which the skin goes all the way with them, and then less and less."""
 BORDER = 0.2
@@ -78,8 +77,9 @@ class Reenact(Section):
         track, fps = face_of(target), float(target.fps)
         own = expression_of(track, able, fps)
         at = counterparts(target.frames, fps, driver.frames, float(driver.fps))
-        other, trust = replayed(expression_of(face_of(driver), followed, float(driver.fps)), at, float(driver.fps))
-        trust = trust * _fade(able, fps)
+        replay = Replay.of(followed, at, float(driver.fps))
+        other = replay.expression(expression_of(face_of(driver), followed, float(driver.fps)))
+        trust = replay.trust * fade(able, fps)
         way = ways(own, other, trust, self.pose)
         close = closing(own, other, trust)
         changed = (np.hypot(*np.moveaxis(way, 2, 0)).max(1) > LEAST) | (close.max(1) > 0.1)
@@ -112,16 +112,6 @@ class Reenact(Section):
             sound=target.sound(),
             segments=spans(changed, target.fps, "video"),
         )
-
-
-def _fade(able: NDArray[np.bool_], fps: float) -> Floats:
-    """(frames,) how much a frame is to be bent: 0 where it can't be, rising to 1 within EDGE_S beside such frames."""
-    lost = np.flatnonzero(~able)
-    frames = np.arange(len(able))
-    after = np.searchsorted(lost, frames)
-    around = np.concatenate([[-np.inf], lost, [np.inf]])
-    away = np.minimum(frames - around[after], around[after + 1] - frames)
-    return np.asarray(np.clip(away / (1 + EDGE_S * fps), 0, 1), np.float32)
 
 
 def ways(own: Expression, other: Expression, trust: Floats, pose: float) -> Floats:

@@ -15,7 +15,7 @@ from scipy.spatial.transform import Rotation
 from forgeline.clip import Clip, Mask, Picture, Track
 from forgeline.errors import MediaError
 from forgeline.mesh import LEFT_EYE, LIPS_INNER, LIPS_OUTER, OVAL, RIGHT_EYE
-from generators.expression import STIFF, Expression, counterparts, expression_of, replayed, settled, similarity
+from generators.expression import STIFF, Expression, Replay, counterparts, expression_of, settled, similarity
 from generators.eyes import LOWER_LIDS, UPPER_LIDS, close_eyes
 from generators.reenact import LEAST, Reenact, closing, ways
 from tests.people import FPS, HEIGHT, UNSEEN, WIDTH, draw, drawn, finder, footage, pose
@@ -130,7 +130,8 @@ def test_the_same_fps_matches_frame_by_frame() -> None:
 def test_a_lost_face_is_bridged_held_and_then_let_go() -> None:
     seen = [True] * 10 + [False] * 5 + [True] * 10 + [False] * 30
     expression = shown(tracked(talking(np.linspace(0, 0.06, 55)), seen))
-    found, trust = replayed(expression, np.arange(55.0), float(FPS))
+    replay = Replay.of(np.array(seen), np.arange(55.0), float(FPS))
+    found, trust = replay.expression(expression), replay.trust
     assert np.isfinite(found.offsets).all()
     opening = found.offsets[:, 14, 1] - found.offsets[:, 13, 1]
     np.testing.assert_allclose(np.diff(opening[9:16]), float(opening[15] - opening[9]) / 6, atol=1e-4)
@@ -309,8 +310,8 @@ def test_a_person_driven_by_themselves_does_what_they_do() -> None:
     clip = drawn(1, (0, 3, 6, 9, 12, 9, 6, 3, 0) * 3)
     assert clip.track is not None
     own = shown(clip.track)
-    other, trust = replayed(own, counterparts(27, float(FPS), 27, float(FPS)), float(FPS))
-    assert np.abs(ways(own, other, trust, 0.5)[clip.track.seen]).max() < LEAST
+    replay = Replay.of(clip.track.seen, counterparts(27, float(FPS), 27, float(FPS)), float(FPS))
+    assert np.abs(ways(own, replay.expression(own), replay.trust, 0.5)[clip.track.seen]).max() < LEAST
     with pytest.raises(MediaError, match="person 1: does nothing but what person 1 does"):
         Reenact()([clip, clip], np.random.default_rng(0))
 
