@@ -36,7 +36,8 @@ SKIN = np.array([
     411, 425, 266, 371, 355, 427, 436, 199, 200, 201, 421, 18, 83, 313, 208, 428,
 ])
 """Points on bare skin: low forehead, nose, cheeks, chin."""
-UPPER_SKIN = np.array([9, 107, 336, 6, 197, 195, 5, 50, 101, 118, 117, 280, 330, 347, 346, 142, 371])
+BETWEEN_EYES = np.array([8, 9, 168, 6, 122, 351, 193, 417, 107, 336])
+"""Points between the eyes and the brows: skin that no mask covers."""
 LIPS = np.array([11, 72, 302, 73, 303, 16, 85, 315, 15, 86, 316])
 # fmt: on
 PALE = 0.03
@@ -192,7 +193,7 @@ def _cut_out(clip: Clip, frames: NDArray[np.intp]) -> dict[int, Face]:
 def _usual(name: str, layout: Layout, faces: Sequence[Face]) -> Usual:
     """How the face of the clip `name` usually looks. Raises MediaError when what one sees of the mouth is no lips."""
     usual = Usual([layout(face.picture, face.mesh) for face in faces], layout.within)
-    lips, skin = (np.median(layout.at(points, usual.colours), axis=0) for points in (LIPS, UPPER_SKIN))
+    lips, skin = (np.median(layout.at(points, usual.colours), axis=0) for points in (LIPS, BETWEEN_EYES))
     if lips[0] / max(lips.sum(), 1) < skin[0] / max(skin.sum(), 1) - PALE:
         raise MediaError(name, "shows a mouth that is covered", "leave it out of the methods that swap faces")
     return usual
@@ -208,7 +209,7 @@ def _clearest(name: str, faces: Sequence[Face]) -> Face:
 
 def _softened(face: Face, looks: Sequence[Face]) -> tuple[Face, float]:
     """The face without its grain, which would stand still on it, and no sharper than these; and the grain to lay on it."""
-    look, face = looks[len(looks) // 2], Face(smooth(face.picture), face.mesh)
+    look, face = looks[len(looks) // 2], Face(smooth(face.picture, face.inner), face.mesh)
     (map_x, map_y), _ = spread(look.mesh, face.mesh[:, :2], CLOSED, (0, 0, *look.picture.shape[1::-1]))
     laid = _looked_up(face.picture, map_x, map_y)
     blur = excess(laid, look.inner, float(np.median([sharpness(other.picture, other.inner) for other in looks])))

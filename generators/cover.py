@@ -58,10 +58,10 @@ class Usual:
     """How a face usually looks, cell by cell of its layout: `colours`, float32 (CELLS, CELLS, 3)."""
 
     def __init__(self, samples: list[Picture], within: Mask) -> None:
-        """Learns from pictures of one face in one layout; what covers it in less than half of them is not learnt."""
+        """Learns from pictures of one face in one layout; what covers it in less than a quarter of them is not learnt."""
         stack = np.stack(samples).astype(np.float32)
         self.colours = np.asarray(np.median(stack, axis=0), np.float32)
-        varies = 1.5 * np.median(np.abs(stack - self.colours), axis=0)
+        varies = np.percentile(np.abs(stack - self.colours), 75, axis=0).astype(np.float32)
         edges = np.abs(cv2.Sobel(self.colours, -1, 1, 0)) + np.abs(cv2.Sobel(self.colours, -1, 0, 1))
         # Beside an edge a mesh that is off by a cell shows the other side of it.
         self._tolerance = np.asarray(LEAST + 2 * cv2.dilate(varies + edges / 8, np.ones((3, 3), np.uint8)), np.float32)

@@ -1,5 +1,6 @@
-"""Laying one face on another: warp, blend, the swap and its null twin."""
+"""Laying one face on another: warp, blend, grain, what covers a face, the swap and its null twin."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -13,17 +14,46 @@ from scipy import sparse
 from scipy.interpolate import LinearNDInterpolator
 from scipy.sparse.linalg import spsolve
 
-from forgeline.clip import Picture
+from forgeline.clip import Clip, Picture, Track
 from forgeline.errors import MediaError
 from forgeline.mesh import LEFT_BROW, LEFT_EYE, LIPS_INNER, LIPS_OUTER, RIGHT_BROW, RIGHT_EYE
 from generators.blend import match_colours, membrane, mix, multiband
 from generators.blend_swap import BlendSwap, fitting_frames
-from generators.pose import yaw
+from generators.cover import Layout, Usual
+from generators.grain import blurred, excess, lay_grain, noise, sharpness, smooth
+from generators.hair import bare
+from generators.pose import pitch, workable, yaw
 from generators.self_swap import SelfSwap
 from generators.warp import CLOSED, spread
 from tests.people import FRAMES, HEIGHT, SHARED, UNSEEN, WIDTH, drawn, finder, footage, lip_gap, pose
 
+EVERYWHERE = np.ones((HEIGHT, WIDTH), np.bool_)
 EMBEDDER = SHARED / "weights" / "mobilefacenet" / "mobilefacenet_photo_analyze.onnx"
+
+
+def track_of(clip: Clip) -> Track:
+    assert clip.track is not None
+    return clip.track
+
+
+def painted(clip: Clip, paint: Callable[[int, Picture], None]) -> Clip:
+    """The clip after something was painted into its pictures, given with their numbers."""
+    pictures = [picture.copy() for picture in clip.pictures()]
+    for frame, picture in enumerate(pictures):
+        paint(frame, picture)
+    return replace(clip, pictures=lambda: iter(pictures))
+
+
+def swap(target: Clip, source: Clip, blend: str = "poisson") -> list[tuple[Picture, NDArray[np.uint8]]]:
+    made = BlendSwap.model_validate({"blend": blend})([target, source], np.random.default_rng(0))
+    return [(picture, mask) for picture, mask in made.pictures if mask is not None]
+
+
+def place(mesh: NDArray[np.float32], *points: int) -> tuple[int, int]:
+    """The middle of some points of a mesh, as pixel x and y."""
+    x, y = mesh[list(points), :2].mean(0).round().astype(int)
+    return int(x), int(y)
+
 
 # --------------------------------------------------------------------------------------------- warp and blend
 
@@ -97,12 +127,179 @@ def test_matched_colours_keep_their_order_and_their_black(levels: list[int]) -> 
             assert abs(matched[0, int(own[channel]), channel] - wanted[channel]) <= 1
 
 
+# ---------------------------------------------------------------------------------------------------- grain
+
+
+@pytest.mark.parametrize("level", [2.0, 4.0, 8.0])
+def test_grain_is_measured_laid_and_taken_away(level: float) -> None:
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[:HEIGHT, :WIDTH]
+    ramp = np.repeat((60 + 0.5 * x + 20 * np.sin(y / 9))[..., None], 3, 2).astype(np.uint8)
+    ramp[60:90, 40:80] = 220
+    grainy = lay_grain(ramp, level, rng)
+    assert noise(grainy, EVERYWHERE) == pytest.approx(level, rel=0.15)
+    clean = smooth(grainy, EVERYWHERE)
+    assert noise(clean, EVERYWHERE) < 0.5 * level
+    assert abs(int(clean[75, 60, 0]) - 220) < 3 + level
+    assert not np.array_equal(lay_grain(ramp, level, rng), grainy), "it would stand still"
+
+
+def test_sharpness_falls_with_every_blur_and_noise_is_none() -> None:
+    face = next(drawn(1).pictures())
+    values = [sharpness(blurred(face, deviation), EVERYWHERE) for deviation in (0, 0.5, 1, 2, 4)]
+    assert values == sorted(values, reverse=True)
+    assert values[0] > 1.5 * values[3]
+    for deviation in (0.0, 0.7, 2.0):
+        assert excess(face, EVERYWHERE, sharpness(blurred(face, deviation), EVERYWHERE)) == deviation
+
+
+# ------------------------------------------------------------------------------------------ what covers a face
+
+
+def look(clip: Clip, layout: Layout, frame: int) -> Picture:
+    return layout(list(clip.pictures())[frame], track_of(clip).mesh[frame])
+
+
+def test_a_cell_is_the_same_place_on_the_face_in_every_pose() -> None:
+    clip = drawn(1, [0, 5, 10, 15, 20, 25, 30, 20, 10, 0])
+    layout = Layout(track_of(clip).mesh[0])
+    first = look(clip, layout, 0).astype(int)
+    for frame in (3, 6):
+        turned = look(clip, layout, frame).astype(int)
+        off = np.abs(turned - first).mean(2)[layout.within > 0]
+        assert np.median(off) < 6
+    assert np.ptp(first[layout.within > 0].mean(1)) > 80, "of course, if there is nothing to see"
+
+
+def test_a_spread_layout_holds_a_points_value_where_the_point_is() -> None:
+    mesh = pose(0, 10, 88, 100, 96)
+    layout = Layout(mesh)
+    points = np.array([9, 50, 280, 101, 330, 199])
+    np.testing.assert_allclose(layout.at(points, layout.spread(mesh[:, :1])[0]), mesh[points, 0], atol=1)
+
+
+@pytest.mark.parametrize("light", [0.7, 1.0, 1.3])
+def test_what_is_unusual_covers_and_light_does_not(light: float) -> None:
+    clip = drawn(1)
+    layout = Layout(track_of(clip).mesh[0])
+    looks = [look(clip, layout, frame) for frame in range(FRAMES) if frame != UNSEEN]
+    usual = Usual(looks, layout.within)
+    lit = np.clip(looks[3] * light, 0, 255).astype(np.uint8)
+    assert usual.cover(lit).mean() < 0.01
+    hand = lit.copy()
+    hand[40:80, 20:40] = hand[40:80, 20:40] // 2 + 20
+    covered = usual.cover(hand)
+    assert covered[43:77, 23:37].mean() > 0.95
+    assert covered[:, 50:].mean() < 0.01
+    before = usual.colours.copy()
+    usual.follow(hand, covered)
+    assert np.array_equal(before[50:70, 25:35], usual.colours[50:70, 25:35]), "a hand is never usual"
+
+
+@pytest.mark.parametrize("blend", ["poisson", "multiband"])
+def test_what_passes_before_the_face_stays_the_targets(blend: str) -> None:
+    def bar(frame: int, picture: Picture) -> None:
+        x, y = place(track_of(drawn(1)).mesh[0], 50)
+        if frame == 7:
+            picture[y - 30 : y + 60, x - 9 : x + 9] = (40, 42, 60)
+
+    target = painted(drawn(1), bar)
+    frames = swap(target, drawn(2), blend)
+    x, y = place(track_of(target).mesh[0], 50)
+    original = list(target.pictures())
+    kept = np.s_[y - 20 : y + 20, x - 7 : x + 7]
+    assert (frames[7][1][kept] == 0).mean() > 0.95
+    assert np.array_equal(frames[7][0][kept][frames[7][1][kept] == 0], original[7][kept][frames[7][1][kept] == 0])
+    assert frames[6][1][kept].mean() > 150
+    far = np.s_[y - 10 : y + 10, x + 25 : x + 40]
+    assert np.abs(frames[7][1][far].astype(int) - frames[6][1][far]).mean() < 5
+
+
+@pytest.mark.parametrize("who", ["target", "source"])
+def test_a_covered_mouth_is_refused(who: str) -> None:
+    def mask(person: int) -> Callable[[int, Picture], None]:
+        def paint(frame: int, picture: Picture) -> None:
+            if frame != UNSEEN:
+                left, right, top, chin = (track_of(drawn(person)).mesh[frame, p, :2] for p in (234, 454, 1, 152))
+                x0, x1, y0, y1 = (int(v) for v in (left[0], right[0], top[1], chin[1]))
+                picture[y0:y1, x0:x1] = (170, 195, 215)
+
+        return paint
+
+    target = painted(drawn(1), mask(1)) if who == "target" else drawn(1)
+    source = painted(drawn(2), mask(2)) if who == "source" else drawn(2)
+    with pytest.raises(MediaError, match=f"person {1 if who == 'target' else 2}: shows a mouth that is covered"):
+        BlendSwap()([target, source], np.random.default_rng(0))
+
+
+def test_a_source_is_taken_from_a_frame_in_which_nothing_covers_it() -> None:
+    target, source = drawn(1), drawn(2)
+    best = int(fitting_frames(source, target, 35)[0])
+
+    def hand(frame: int, picture: Picture) -> None:
+        if frame == best:
+            x, y = place(track_of(source).mesh[best], 50)
+            picture[y - 20 : y + 40, x - 8 : x + 20] = (40, 160, 60)
+
+    for picture, mask in swap(target, painted(source, hand)):
+        green = picture[..., 1].astype(int) - picture[..., 0] > 10
+        assert not green[mask == 255].any()
+
+
+def test_a_strand_of_the_sources_hair_is_painted_over() -> None:
+    source = drawn(2)
+    mesh, picture = track_of(source).mesh[0], next(source.pictures()).copy()
+    x, y = place(mesh, 234, 93)
+    strand = np.s_[y - 25 : y + 15, x + 4 : x + 9]
+    skin = picture[strand].mean((0, 1))
+    picture[strand] = (30, 22, 18)
+    layout = Layout(mesh)
+    points = np.array([50, 280, 101, 330, 205, 425, 6, 197, 195, 5, 117, 346])
+    clean, hidden = bare(picture, mesh, layout.at(points, layout(picture, mesh).astype(np.float32)))
+    assert np.abs(clean[strand].mean((0, 1)) - skin).max() < 25
+    assert hidden[strand].mean() > 200
+    nose = place(mesh, 4)
+    assert hidden[nose[1], nose[0]] == 0
+
+
 # ---------------------------------------------------------------------------------------------- blend_swap
 
 
 def test_yaw_is_measured_in_degrees() -> None:
     for turn in (-40, 0, 25):
         assert abs(yaw(pose(0, turn, 0, 0, 100))) == pytest.approx(abs(turn), abs=1)
+
+
+def test_a_head_leant_to_its_shoulder_is_not_turned() -> None:
+    mesh = pose(0, 20, 0, 0, 100)
+    c, s = np.cos(0.8), np.sin(0.8)
+    leant = mesh @ np.array([[c, s, 0], [-s, c, 0], [0, 0, 1]], np.float32)
+    assert abs(yaw(leant)) == pytest.approx(20, abs=1)
+    assert abs(pitch(leant)) < 2
+
+
+def test_pitch_is_measured_in_degrees() -> None:
+    mesh = pose(0, 0, 0, 0, 100)
+    for lean in (-40, 25):
+        c, s = np.cos(np.radians(lean)), np.sin(np.radians(lean))
+        raised = mesh @ np.array([[1, 0, 0], [0, c, s], [0, -s, c]], np.float32)
+        assert abs(pitch(raised)) == pytest.approx(abs(lean), abs=2)
+        assert abs(yaw(raised)) < 1
+
+
+def test_a_face_that_leaves_the_picture_or_is_raised_is_refused_with_the_reason() -> None:
+    clip = drawn(1)
+    track = track_of(clip)
+    away = replace(clip, track=replace(track, mesh=track.mesh + np.array([60, 0, 0], np.float32)))
+    with pytest.raises(MediaError, match=r"person 1: .* in only 0 of 10 frames .*cut by the border in 9"):
+        workable(away, 35)
+    turn = np.array([[1, 0, 0], [0, np.cos(0.8), np.sin(0.8)], [0, -np.sin(0.8), np.cos(0.8)]], np.float32)
+    middle = np.nanmean(track.mesh, axis=(0, 1))
+    raised = replace(clip, track=replace(track, mesh=((track.mesh - middle) @ turn + middle).astype(np.float32)))
+    with pytest.raises(MediaError, match=r"person 1: .* in only 0 of 10 frames .*raised or lowered too far in 9"):
+        workable(raised, 35)
+    with pytest.raises(MediaError, match="person 1: never shows a whole face"):
+        fitting_frames(away, drawn(2), 35)
 
 
 def test_the_source_frame_is_turned_like_the_target_and_has_open_eyes() -> None:
@@ -159,6 +356,68 @@ def test_the_mouth_stays_the_targets() -> None:
     assert mask[y - 30, x] == 255
 
 
+def test_eyes_look_and_blink_as_the_targets() -> None:
+    target = drawn(1)
+    track = track_of(target)
+
+    def blink(frame: int, picture: Picture) -> None:
+        if frame == 7:
+            for eye in (RIGHT_EYE, LEFT_EYE):
+                outline = track.mesh[7, eye, :2]
+                cv2.fillPoly(picture, [np.round(outline).astype(np.int32)], (150, 110, 90))
+
+    for clip in (target, painted(target, blink)):
+        original, (picture, mask) = list(clip.pictures())[7], swap(clip, drawn(2))[7]
+        for eye in (RIGHT_EYE, LEFT_EYE):
+            x, y = place(track.mesh[7], *eye)
+            assert not mask[y - 1 : y + 2, x - 5 : x + 6].any()
+            assert np.array_equal(picture[y - 1 : y + 2, x - 5 : x + 6], original[y - 1 : y + 2, x - 5 : x + 6])
+            assert mask[y + 12, x] == 255, "below the eye the face is the source's"
+
+
+@pytest.mark.parametrize("level", [0.0, 8.0])
+def test_grain_and_sharpness_are_the_targets(level: float) -> None:
+    """A sharp source with grain of its own, on a target that is soft or grainy."""
+    rng = np.random.default_rng(1)
+
+    def spoil(_: int, picture: Picture) -> None:
+        picture[:] = lay_grain(blurred(picture, 2.0), level, rng)
+
+    target = painted(drawn(1), spoil)
+    picture, mask = swap(target, painted(drawn(2), lambda _, picture: np.copyto(picture, lay_grain(picture, 4.0, rng))))[2]
+    original, core = list(target.pictures())[2], cv2.erode(mask, np.ones((5, 5), np.uint8)) == 255
+    assert noise(picture, core) == pytest.approx(noise(original, core), abs=0.8)
+    if not level:
+        assert sharpness(picture, core) < 1.3 * sharpness(original, core)
+
+
+def unsteadiness(pictures: list[Picture], masks: list[NDArray[np.uint8]]) -> float:
+    """Mean second difference in time, in levels, where all of three pictures in a row are wholly replaced."""
+    values = []
+    for frame in range(1, len(pictures) - 1):
+        before, now, after = (picture.astype(np.int16) for picture in pictures[frame - 1 : frame + 2])
+        core = np.minimum.reduce(masks[frame - 1 : frame + 2]) == 255
+        if core.any():
+            values.append(float(np.abs(2 * now - before - after)[core].mean()))
+    return float(np.mean(values))
+
+
+@pytest.mark.parametrize("blend", ["poisson", "multiband"])
+def test_a_still_target_becomes_no_less_still(blend: str) -> None:
+    clip = drawn(1)
+    track, first = track_of(clip), blurred(next(clip.pictures()), 1.0)
+    mesh = np.repeat(track.mesh[:1], FRAMES, axis=0)
+    still = replace(
+        clip, track=replace(track, mesh=mesh, seen=np.ones(FRAMES, np.bool_)), pictures=lambda: iter([first] * FRAMES)
+    )
+    moving = painted(still, lambda frame, picture: np.copyto(picture, lay_grain(first, 3.0, np.random.default_rng(frame))))
+    frames = swap(moving, drawn(2), blend)
+    masks = [mask for _, mask in frames]
+    assert all(np.array_equal(mask, masks[0]) for mask in masks)
+    result = unsteadiness([picture for picture, _ in frames], masks)
+    assert 0.7 < result / unsteadiness(list(moving.pictures()), masks) < 1.15
+
+
 def test_frames_turned_too_far_pass_through() -> None:
     turns = [0, 10, 20, 30, 40, 50, 50, 20, 10, 0]
     target = drawn(1, turns)
@@ -201,8 +460,9 @@ def identity(picture: Picture, face: NDArray[np.float32]) -> NDArray[np.float32]
 @pytest.mark.parametrize("blend", ["poisson", "multiband"])
 def test_a_real_swap_takes_the_face_and_leaves_the_expression(blend: str) -> None:
     target, source = footage("sbwe5n"), footage("lwbsza")
-    swap = BlendSwap.model_validate({"blend": blend})
-    pictures = [picture for picture, _ in swap([target, source], np.random.default_rng(0)).pictures]
+    frames = swap(target, source, blend)
+    pictures, masks = [picture for picture, _ in frames], [mask for _, mask in frames]
+    assert unsteadiness(pictures, masks) < unsteadiness(list(target.pictures()), masks)
     assert target.track is not None
     assert source.track is not None
     meshes = [finder().find(picture)[0].mesh for picture in pictures]
