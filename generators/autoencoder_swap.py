@@ -27,6 +27,8 @@ from forgeline.errors import MediaError, ModelError
 from forgeline.sample import Role
 from forgeline.section import Section
 from generators.blend import match_colours, membrane, mix, poisson_bend
+from generators.blend_swap import SKIN
+from generators.hair import HAIR, bare, likeness
 from generators.plugin import Casting, Stream, face_of, spans
 from generators.pose import facing, steady, workable
 from generators.training import (
@@ -42,7 +44,7 @@ from generators.training import (
     open_model,
     tensors_of,
 )
-from generators.unwrap import depth, places, shown, unwrap
+from generators.unwrap import depth, laid, places, shown, unwrap
 from generators.warp import CLOSED, face_box, spread
 
 if TYPE_CHECKING:  # torch takes seconds, and most of what imports this module never learns or paints
@@ -74,10 +76,6 @@ NEAR_NORMAL = 1e-3
 """Weight of a variational code's distance from the normal distribution."""
 RIM = 0.25
 """How wide the seam is, in radii of the face laid flat."""
-
-
-LIGHT = 0.15
-"""Deviation, in sides of the face, of the blur that leaves how it is lit."""
 
 
 class AutoencoderSwap(Section):
@@ -173,14 +171,15 @@ class Person:
     """A person as one clip shows them.
 
     `pictures` uint8 (n, side, side, 4): faces laid flat, and how well each place is seen, 0 … 255. `openings` float32 (n, 3):
-    of mouth and eyes. `mean` float32 (DETAIL * side, DETAIL * side, 3): the tones of the mean face. `level` float32 (3,): the
-    mean tone of what they were taken from.
+    of mouth and eyes. `usual` float32 (DETAIL * side, DETAIL * side, 3): the tones of the person's usual face. `level` float32
+    (3,): the mean tone of what they were taken from. `hair` float32 (side, side): 1 where hair hangs into the face, else 0.
     """
 
     pictures: NDArray[np.uint8]
     openings: Floats
-    mean: Floats
+    usual: Floats
     level: Floats
+    hair: Floats
 
 
 def meet(clip: Clip, settings: AutoencoderSwap) -> Person:
@@ -203,9 +202,13 @@ def meet(clip: Clip, settings: AutoencoderSwap) -> Person:
     shares = np.square(np.stack(sights))[..., None]
     mean = (shares * tones).sum(0) / (shares.sum(0) + 1e-6)
     apart = (shares * np.abs(tones - mean)).sum((1, 2, 3)) / shares.sum((1, 2, 3))
-    usual = int(apart.argmin())
-    face = _filled(_tones(flats[usual])[0], sights[usual], mean, shares.mean(0)[..., 0])
-    return Person(np.stack(pictures), np.stack(openings), face, np.mean(levels, axis=0, dtype=np.float32))
+    nearest = int(apart.argmin())
+    skin = pictures[nearest][..., :3][tuple((places()[SKIN] * side).astype(int).T[::-1])].astype(np.float32)
+    face, _ = bare(flats[nearest], laid(fine), skin)
+    usual = _filled(_tones(face)[0], sights[nearest], mean, shares.mean(0)[..., 0])
+    (rim,), _ = spread(laid(side), HAIR[:, None].astype(np.float32), CLOSED, (0, 0, side, side))
+    hair = rim * (1 - likeness(pictures[nearest][..., :3], skin, 3))
+    return Person(np.stack(pictures), np.stack(openings), usual, np.mean(levels, axis=0, dtype=np.float32), hair)
 
 
 def _filled(face: Floats, seen: Floats, mean: Floats, ever: Floats) -> Floats:
@@ -223,8 +226,8 @@ def _filled(face: Floats, seen: Floats, mean: Floats, ever: Floats) -> Floats:
 
 
 def _coarse(person: Person) -> Person:
-    """The person with a mean face as the nets see it."""
-    return replace(person, mean=_small(person.mean, person.pictures.shape[1]))
+    """The person with a usual face as the nets see it."""
+    return replace(person, usual=_small(person.usual, person.pictures.shape[1]))
 
 
 def _small(flat: NDArray[Any], side: int) -> NDArray[Any]:
@@ -311,12 +314,12 @@ def _decode(decoder: "nn.Module", codes: "Tensor", openings: "Tensor", means: "T
 
 @dataclass(frozen=True)
 class _Faces:
-    """What is learned from: `pictures` and `openings` as in Person, of the people `whose` (n,), with their coarse `means`."""
+    """What is learned from: `pictures` and `openings` as in Person, of people `whose` (n,), with their coarse `usual` faces."""
 
     pictures: NDArray[np.uint8]
     openings: Floats
     whose: NDArray[np.int64]
-    means: Floats
+    usual: Floats
 
     @staticmethod
     def of(people: Sequence[Person]) -> "_Faces":
@@ -324,7 +327,7 @@ class _Faces:
             np.concatenate([person.pictures for person in people]),
             np.concatenate([person.openings for person in people]),
             np.repeat(np.arange(len(people)), [len(person.pictures) for person in people]),
-            np.stack([person.mean for person in people]),
+            np.stack([person.usual for person in people]),
         )
 
 
@@ -376,7 +379,7 @@ def _losses(
     from torch.nn import functional
 
     chosen = rng.integers(len(faces.pictures), size=batch)
-    pictures, openings, means = faces.pictures[chosen], faces.openings[chosen], faces.means[faces.whose[chosen]]
+    pictures, openings, means = faces.pictures[chosen], faces.openings[chosen], faces.usual[faces.whose[chosen]]
     mirrored = rng.random(batch) < 0.5
     pictures[mirrored], means[mirrored] = pictures[mirrored, :, ::-1], means[mirrored, :, ::-1]
     openings[mirrored] = openings[mirrored][:, [0, 2, 1]]
@@ -452,9 +455,9 @@ class _Painter:
 
     def __init__(self, nets: "Nets", settings: AutoencoderSwap, target: Person, source: Person) -> None:
         self._nets, self._settings, self._target, self._source = nets, settings, _coarse(target), _coarse(source)
-        lit = _lit(source.mean, self._source.mean, self._target.mean)
+        lit = _lit(source.usual, self._source.usual, self._target.usual)
         self._skin, self._colour = _levels(lit + source.level) + 255 * BLACK, _levels(source.level)
-        self._inside = np.clip(depth(settings.side) / RIM, 0, 1)
+        self._inside = np.clip(depth(settings.side) / RIM, 0, 1) * (1 - target.hair)
         self._known: dict[str, Floats] = {}
 
     def paint(self, pictures: Sequence[Picture], meshes: Sequence[Floats]) -> list[NDArray[np.uint8]]:
@@ -465,7 +468,7 @@ class _Painter:
         flat = np.stack([_small(unwrap(p, m, DETAIL * side), side) for p, m in zip(pictures, meshes, strict=True)])
         tones, levels = _tones(flat)
         openings = np.stack([_opening(mesh) for mesh in meshes])
-        change, logits = _painted(self._nets, self._settings, tones - self._target.mean, openings, self._source.mean[None])
+        change, logits = _painted(self._nets, self._settings, tones - self._target.usual, openings, self._source.usual[None])
         masks = 1 / (1 + np.exp(-logits))
         return [self._finish(*each) for each in zip(np.exp(change), masks, flat, _levels(levels), strict=True)]
 
@@ -505,12 +508,17 @@ def _gleam(relief: Floats) -> tuple[Floats, float]:
     return usual, float(np.percentile((tones - usual).mean(-1), 95))
 
 
-def _light(mean: Floats) -> Floats:
-    """What varies widely in the tones of a mean face: how it is lit, not what it looks like."""
-    within = (depth(len(mean)) > 0).astype(np.float32)
-    wide = LIGHT * len(mean)
-    total = cv2.GaussianBlur(mean * within[..., None], (0, 0), wide)
-    return np.asarray(total / cv2.GaussianBlur(within, (0, 0), wide)[..., None], np.float32)
+def _light(usual: Floats) -> Floats:
+    """How a face is lit: the smooth surface (of second degree in x and y) that is nearest to its tones, (n, n, 3).
+
+    Light from all around a round body varies about so (Ramamoorthi and Hanrahan 2001); lips and beards do not.
+    """
+    within = _middle(usual)
+    at = np.linspace(-1, 1, len(usual), dtype=np.float32)
+    x, y = np.meshgrid(at, at)
+    terms = np.stack([np.ones_like(x), x, y, x * x, x * y, y * y], 2)
+    shares, *_ = np.linalg.lstsq(terms[within], usual[within], rcond=None)
+    return np.asarray(terms @ shares, np.float32)
 
 
 def _painted(nets: "Nets", settings: AutoencoderSwap, seen: Floats, openings: Floats, means: Floats) -> tuple[Floats, Floats]:
@@ -555,7 +563,7 @@ def _lay(picture: Picture, mask: Mask, mesh: Floats, face: NDArray[np.uint8]) ->
 def _sheet(nets: "Nets", faces: _Faces, settings: AutoencoderSwap) -> Picture:
     """Eight faces in three rows: as they are, as the nets paint them, and as they paint them with another's mean face."""
     chosen = np.linspace(0, len(faces.pictures) - 1, 8).astype(int)
-    own, openings = faces.means[faces.whose[chosen]], faces.openings[chosen]
+    own, openings = faces.usual[faces.whose[chosen]], faces.openings[chosen]
     tones, levels = _tones(faces.pictures[chosen, :, :, :3])
     rows = [tones]
     for means in (own, np.roll(own, 1, 0)):

@@ -53,10 +53,14 @@ def places() -> Floats:
     return np.asarray(np.linalg.solve(system, wanted), np.float32)
 
 
+def laid(side: int) -> Floats:
+    """The mesh (468, 3) of every face that is laid flat in a square of `side` pixels."""
+    return np.concatenate([places() * side - 0.5, np.zeros((468, 1), np.float32)], 1)
+
+
 def unwrap(picture: Picture, mesh: Floats, side: int) -> Picture:
     """The face with this mesh (468, 3), laid flat: (side, side, 3)."""
-    flat = np.concatenate([places() * side - 0.5, np.zeros((468, 1), np.float32)], 1)
-    (map_x, map_y), _ = spread(flat, mesh[:, :2], CLOSED, (0, 0, side, side))
+    (map_x, map_y), _ = spread(laid(side), mesh[:, :2], CLOSED, (0, 0, side, side))
     return np.asarray(cv2.remap(picture, map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE), np.uint8)
 
 
@@ -68,8 +72,7 @@ def shown(mesh: Floats, side: int) -> Floats:
     for corner in range(3):
         np.add.at(normals, TRIANGLES[:, corner], slopes)
     cosines = normals[:, 2] / np.maximum(np.linalg.norm(normals, axis=1), 1e-9)
-    flat = np.concatenate([places() * side - 0.5, np.zeros((468, 1), np.float32)], 1)
-    (seen,), _ = spread(flat, np.maximum(cosines, 0)[:, None], CLOSED, (0, 0, side, side))
+    (seen,), _ = spread(laid(side), np.maximum(cosines, 0)[:, None], CLOSED, (0, 0, side, side))
     return np.asarray(seen)
 
 
