@@ -32,7 +32,8 @@ def main(checkout: str = "build/quality", out: str = "docs/pictures") -> None:
     if set(params.sources) != {"demo"}:
         sys.exit(f"{checkout}: holds real people; docs show rendered ones")
     look((), params)
-    films, painted = [], []
+    films: list[Picture] = []
+    painted: list[Picture] = []
     for name in params.generators:
         sheet = next(open_image(OUT / f"{name}.png").pictures())
         rows = _rows(sheet)
