@@ -7,12 +7,13 @@ export PATH := $(BIN):$(PATH)
 export HF_HUB_OFFLINE := 1
 export DO_NOT_TRACK := 1
 
-.PHONY: help setup dataset test lint proof quality serve clean
+.PHONY: help setup dataset test lint proof quality pictures serve clean
 
 help:
 	@echo "make dataset   build the demo dataset: every stage through dvc repro, a release in data/release/"
 	@echo "make test      linters, types and the whole test suite"
 	@echo "make quality   the larger dataset of params.quality.yaml, in build/quality"
+	@echo "make pictures  the pictures in docs, of the demo dataset"
 	@echo "make proof     what is too long for every run: full rebuilds, kills, benchmarks"
 	@echo "make serve     a Prefect server on 127.0.0.1:4200 with the nightly rebuild"
 	@echo "make clean     remove .venv and build; data stays"
@@ -49,9 +50,12 @@ quality: setup build/quality
 	@cd build/quality && git pull --quiet && cp params.quality.yaml params.yaml && dvc repro --quiet && python -m flows look
 	@echo "quality: done. Its card is build/quality/data/release/README.md, its contact sheets are in build/quality/build/look"
 
+pictures: dataset
+	@python -m benchmarks.pictures
+
 proof: setup
 	@pytest -m proof -s
-	@for each in $$(grep -l __main__ benchmarks/*.py) benchmarks/watermark; do echo "== $$each"; python -m benchmarks.$$(basename $$each .py); done
+	@for each in $$(grep -l __main__ benchmarks/*.py | grep -v pictures) benchmarks/generators benchmarks/watermark; do echo "== $$each"; python -m benchmarks.$$(basename $$each .py); done
 
 serve: setup
 	@python -m flows serve

@@ -2,8 +2,8 @@
 
     python -m benchmarks.pictures [CHECKOUT [OUT]]
 
-CHECKOUT (build/quality) was built by `make quality`, whose people don't exist; OUT is docs/pictures. A sheet a generator, of
-its first samples, and `samples.jpg` with one sample of each that works on films, and a row of what paints.
+CHECKOUT (by default this one) holds the demo, whose people don't exist; OUT is docs/pictures. A sheet a generator, of its
+first samples, and `samples.jpg` with one sample of each that works on films, and a row of what paints.
 """
 
 import os
@@ -25,7 +25,7 @@ ROWS = 3
 QUALITY = 82
 
 
-def main(checkout: str = "build/quality", out: str = "docs/pictures") -> None:
+def main(checkout: str = ".", out: str = "docs/pictures") -> None:
     pictures = Path(out).resolve()
     os.chdir(checkout)
     params = load_params()
