@@ -256,7 +256,7 @@ _LOGARITHMS = np.log(np.arange(256) / 255 + BLACK).astype(np.float32)
 
 def _levels(tones: NDArray[Any]) -> Floats:
     """The levels in 0 … 255 whose logarithms are `tones`."""
-    return np.asarray(((np.exp(tones) - BLACK) * 255).clip(0, 255), np.float32)
+    return np.asarray(((np.exp(np.minimum(tones, 1)) - BLACK) * 255).clip(0, 255), np.float32)
 
 
 # --- The nets
