@@ -60,7 +60,7 @@ class BlendSwap(Section):
     """Another person's face, warped onto the target's and blended in, frame by frame."""
 
     blend: Blend = "poisson"
-    """How the seam is hidden: `poisson` bends the new face's colours to meet the target's at the border; `multiband`
+    """How the seam is hidden: `poisson` bends the new face's colours to meet the target's at the border; `multiband` also
     fades coarse detail over a wide seam and fine detail over a narrow one."""
     max_yaw: Annotated[float, Field(gt=0, le=60)] = 35.0
     """Degrees that a head may be turned to the side; frames beyond it stay as they are."""
@@ -266,8 +266,7 @@ class _Seam:
         bend = poisson_bend(half(usual.colours - match_colours(self._flat, self._colour, skin)), self._trust)
         bend = np.asarray(cv2.resize(bend, covered.shape, interpolation=cv2.INTER_LINEAR), np.float32)
         slow = cv2.remap(np.dstack([bend, self._alpha * (1 - covered)]), cell_x, cell_y, cv2.INTER_LINEAR)
-        if self._blend == "poisson":
-            over = np.asarray(cv2.add(over, slow[..., :3], dtype=cv2.CV_8U), np.uint8)
+        over = np.asarray(cv2.add(over, slow[..., :3], dtype=cv2.CV_8U), np.uint8)
         over = lay_grain(over, self._grain, self._rng)
 
         pixel = 1 + 2 * round((x1 - x0) / 200)
