@@ -41,6 +41,7 @@ def main() -> None:
     from benchmarks.generators import quality, speed
     from benchmarks.generators.makers import Makers
     from benchmarks.generators.people import demo_people, filmed_people
+    from benchmarks.watermark.figures import table
 
     cv2.setNumThreads(1)
     print(f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, {platform.machine()}, Python {platform.python_version()}", flush=True)
@@ -50,10 +51,13 @@ def main() -> None:
         first = people[0]
         shown = f"{folder.name if folder else 'demo'}: {len(people)} people, {first.width}x{first.height}"
         makers = Makers(given.params, given.only, given.steps, people, Path(scratch))
-        if "speed" in (given.parts or PARTS):
-            speed.measure(makers, people, Path(scratch), shown)
-        if "quality" in (given.parts or PARTS):
-            quality.measure(makers, people, given.embedding, shown)
+        parts = {
+            "speed": lambda: speed.measure(makers, people, Path(scratch), shown),
+            "quality": lambda: quality.measure(makers, people, given.embedding, shown),
+        }
+        goals = [goal for part in given.parts or PARTS for goal in parts[part]()]
+    said = [(goal.what, goal.goal, goal.measured, "met" if goal.met else "**missed**") for goal in goals]
+    table("Goals", ("what", "goal", "measured", ""), said)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from flows.params import load_params
 from forgeline.clip import Clip, Made
+from forgeline.recipe import digest
 from forgeline.section import Section
 from generators.chain import learner
 from generators.plugin import Generator, Trained
@@ -51,14 +52,22 @@ class Makers:
         section = self._sections[name]
         learns = learner(section)
         if learns:
-            folder, start = self._scratch / name, time.process_time()
-            folder.mkdir()
-            learns.train(iter(self._people), np.random.default_rng(7), folder)
-            print(f"{name}: trained in {time.process_time() - start:.0f} CPU s ({learns.settings()})", flush=True)
+            folder = self._model(learns)
             section = section.load(folder)  # type: ignore[attr-defined]  # a chain, too, loads what its step has learned
         if not isinstance(section, Generator):
             raise TypeError(f"{name} is no generator")
         return section
+
+    def _model(self, learns: Trained) -> Path:
+        """The model that a learner makes of the people; a swap and its null twin share theirs, as chains do."""
+        kind = getattr(learns, "twin_of", None) or next(n for n, table in GENERATORS.items() if isinstance(learns, table))
+        folder = self._scratch / digest([kind, learns.settings()])
+        if not folder.exists():
+            folder.mkdir()
+            start = time.process_time()
+            learns.train(iter(self._people), np.random.default_rng(7), folder)
+            print(f"{kind}: trained in {time.process_time() - start:.0f} CPU s ({learns.settings()})", flush=True)
+        return folder
 
 
 def _defaults() -> dict[str, Section]:

@@ -1,6 +1,6 @@
 """How good made faces are: whom they look like, whether they move as the target does, what flickers, what was changed."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import isinf
 from pathlib import Path
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from benchmarks.generators.makers import Makers
 from benchmarks.generators.measures import Changes, expression_error, kernel_distance, turned
 from benchmarks.generators.people import in_memory
-from benchmarks.watermark.figures import table
+from benchmarks.watermark.figures import Goal, table
 from evaluators.fid import Moments, frechet_distance
 from evaluators.inception import open_network
 from forgeline.clip import Clip, Picture, Track
@@ -41,15 +41,20 @@ class _Found:
     features: list[Features] = field(default_factory=list)
     features_of_controls: list[Features] = field(default_factory=list)
 
+    @property
+    def nearer(self) -> float:
+        """The share of frames that look more like the source than like the target."""
+        return float(np.mean(np.array(self.to_source) > np.array(self.to_target)))
 
-def measure(makers: Makers, people: Sequence[Clip], embedding: Path | None, shown: str) -> None:
-    """Print a table with a row a generator; below, what the figures are for people as they were filmed."""
+
+def measure(makers: Makers, people: Sequence[Clip], embedding: Path | None, shown: str) -> list[Goal]:
+    """Print a table with a row a generator, and what the figures are for people as they were filmed; give the goals."""
     identify = _identifier(embedding) if embedding else None
     finder, network = FaceFinder(), open_network("random")
     who = {person.name: identify(person) for person in people} if identify else {}
-    rows = []
+    measured: dict[str, _Found] = {}
     for name in makers.names:
-        found = _Found()
+        found = measured[name] = _Found()
         for number, target in enumerate(people):
             source = people[(number + 1) % len(people)]
             try:
@@ -75,9 +80,10 @@ def measure(makers: Makers, people: Sequence[Clip], embedding: Path | None, show
                 seen = identify(result)
                 found.to_target += (seen @ _mean(who[target.name])).tolist()
                 found.to_source += (seen @ _mean(who[source.name])).tolist()
-        rows.append(_row(name, found, makers.casting(name), len(people)))
+    rows = [_row(name, found, makers.casting(name) == "pair", len(people)) for name, found in measured.items()]
     table(f"Quality ({shown})", _HEAD, rows)
     _yardsticks(people, who)
+    return list(_goals({name: found for name, found in measured.items() if found.seen}))
 
 
 _HEAD = (
@@ -97,29 +103,47 @@ _HEAD = (
 )
 
 
-def _row(name: str, found: _Found, casting: str, clips: int) -> tuple[str, ...]:
-    made = len(found.seen)
-    if not made:
+def _row(name: str, found: _Found, pair: bool, clips: int) -> tuple[str, ...]:
+    if not found.seen:
         return (name, f"0 of {clips}: {found.refused[0]}", *("" for _ in _HEAD[2:]))
-    pair, changes = casting == "pair", found.changes
+    changes = found.changes
     fakes, controls = np.concatenate(found.features), np.concatenate(found.features_of_controls)
-    nearer = np.mean(np.array(found.to_source) > np.array(found.to_target)) if found.to_target else np.nan
     of_source = f" ({100 * np.mean(found.expression_of_source):.1f})" if found.expression_of_source else ""
     return (
         name,
-        f"{made} of {clips}",
+        f"{len(found.seen)} of {clips}",
         f"{np.mean(found.seen):.0%}",
-        _number(found.to_target, ".2f"),
-        _number(found.to_source, ".2f") if pair else "–",
-        f"{nearer:.0%}" if pair and found.to_target else "–",
-        _number(found.pose, ".1f"),
-        _number([100 * error for error in found.expression], ".1f") + of_source,
+        _mean_of(found.to_target, ".2f"),
+        _mean_of(found.to_source, ".2f") if pair else "–",
+        f"{found.nearer:.0%}" if pair and found.to_target else "–",
+        _mean_of(found.pose, ".1f"),
+        _mean_of([100 * error for error in found.expression], ".1f") + of_source,
         f"{changes.flicker:.2f}",
-        "equal" if isinf(changes.psnr_outside) else f"{changes.psnr_outside:.1f} dB",
+        _decibel(changes.psnr_outside),
         f"{changes.iou:.3f}",
         f"{_frechet(fakes, controls):.4f}",
         f"{1000 * kernel_distance(fakes, controls):.2f}",
     )
+
+
+def _goals(found: Mapping[str, _Found]) -> Iterator[Goal]:
+    psnr = {name: each.changes.psnr_outside for name, each in found.items()}
+    least = min(psnr, key=lambda name: psnr[name])
+    yield Goal("PSNR outside the mask", "≥ 50 dB", f"{least}: {_decibel(psnr[least])}", psnr[least] >= 50)
+    iou = {name: each.changes.iou for name, each in found.items()}
+    least = min(iou, key=lambda name: iou[name])
+    yield Goal("mask IoU", "> 0.9", f"{least}: {iou[least]:.3f}", iou[least] > 0.9)
+    learned, blended = found.get("autoencoder_swap"), found.get("blend_swap")
+    if learned and learned.to_source:
+        what = "autoencoder_swap, frames nearer to the source"
+        yield Goal(what, "≥ 90 %", f"{learned.nearer:.0%}", learned.nearer >= 0.9)
+    if learned and blended:
+        for kind, mine, other in (
+            ("pose", learned.pose, blended.pose),
+            ("expression", learned.expression, blended.expression),
+        ):
+            ratio = float(np.mean(mine) / np.mean(other))
+            yield Goal(f"autoencoder_swap, error of {kind}", "≤ 1.5 × blend_swap's", f"{ratio:.2f} ×", ratio <= 1.5)
 
 
 def _yardsticks(people: Sequence[Clip], who: dict[str, Features]) -> None:
@@ -185,5 +209,9 @@ def _mean(rows: Features) -> Features:
     return np.asarray(mean / np.linalg.norm(mean), np.float32)
 
 
-def _number(values: Sequence[float], form: str) -> str:
+def _decibel(psnr: float) -> str:
+    return "equal" if isinf(psnr) else f"{psnr:.1f} dB"
+
+
+def _mean_of(values: Sequence[float], form: str) -> str:
     return f"{np.mean(values):{form}}" if values else "–"
