@@ -24,10 +24,12 @@ from pydantic import Field, PrivateAttr
 
 from forgeline.clip import Clip, Made, Mask, Picture
 from forgeline.errors import MediaError, ModelError
+from forgeline.mesh import LIPS_INNER
 from forgeline.sample import Role
 from forgeline.section import Section
 from generators.blend import match_colours, membrane, mix, poisson_bend
 from generators.blend_swap import SKIN
+from generators.grain import lay_grain, noise
 from generators.hair import HAIR, bare, likeness
 from generators.plugin import Casting, Stream, face_of, spans
 from generators.pose import facing, steady, workable
@@ -157,7 +159,7 @@ class AutoencoderSwap(Section):
             height=target.height,
             fps=target.fps,
             frames=target.frames,
-            pictures=_pictures(target, _Painter(nets, self, people[0], people[-1]), changed),
+            pictures=_pictures(target, _Painter(nets, self, people[0], people[-1]), changed, rng),
             sound=target.sound(),
             segments=spans(changed, target.fps, "video"),
         )
@@ -204,11 +206,14 @@ def meet(clip: Clip, settings: AutoencoderSwap) -> Person:
     apart = (shares * np.abs(tones - mean)).sum((1, 2, 3)) / shares.sum((1, 2, 3))
     nearest = int(apart.argmin())
     skin = pictures[nearest][..., :3][tuple((places()[SKIN] * side).astype(int).T[::-1])].astype(np.float32)
-    face, _ = bare(flats[nearest], laid(fine), skin)
-    usual = _filled(_tones(face)[0], sights[nearest], mean, shares.mean(0)[..., 0])
+    # Shut lips leave a smear where the mouth is: it is shown as wide open as it ever is.
+    lips = cv2.fillPoly(np.zeros((fine, fine), np.uint8), [np.round(laid(fine)[LIPS_INNER, :2]).astype(np.int32)], 255)
+    face = mix(flats[nearest], flats[int(np.argmax(openings, axis=0)[0])], np.asarray(cv2.blur(lips, (DETAIL, DETAIL))))
+    filled = _filled(_tones(face)[0], sights[nearest], mean, shares.mean(0)[..., 0])
+    face, _ = bare(_levels(filled + levels[nearest]).astype(np.uint8), laid(fine), skin)
     (rim,), _ = spread(laid(side), HAIR[:, None].astype(np.float32), CLOSED, (0, 0, side, side))
     hair = rim * (1 - likeness(pictures[nearest][..., :3], skin, 3))
-    return Person(np.stack(pictures), np.stack(openings), usual, np.mean(levels, axis=0, dtype=np.float32), hair)
+    return Person(np.stack(pictures), np.stack(openings), _tones(face)[0], np.mean(levels, axis=0, dtype=np.float32), hair)
 
 
 def _filled(face: Floats, seen: Floats, mean: Floats, ever: Floats) -> Floats:
@@ -537,8 +542,10 @@ def _painted(nets: "Nets", settings: AutoencoderSwap, seen: Floats, openings: Fl
     return change.permute(0, 2, 3, 1).cpu().numpy(), logits[:, 0].cpu().numpy()
 
 
-def _pictures(target: Clip, painter: _Painter, changed: NDArray[np.bool_]) -> Iterator[tuple[Picture, Mask]]:
-    track, frames = face_of(target), enumerate(target.pictures())
+def _pictures(
+    target: Clip, painter: _Painter, changed: NDArray[np.bool_], rng: np.random.Generator
+) -> Iterator[tuple[Picture, Mask]]:
+    track, frames, grain = face_of(target), enumerate(target.pictures()), _Grain(rng)
     while ahead := list(islice(frames, AHEAD)):
         work = [(frame, picture) for frame, picture in ahead if changed[frame]]
         faces = iter(painter.paint([picture for _, picture in work], [steady(track, frame) for frame, _ in work]))
@@ -546,18 +553,33 @@ def _pictures(target: Clip, painter: _Painter, changed: NDArray[np.bool_]) -> It
             mask = np.zeros(picture.shape[:2], np.uint8)
             if changed[frame]:
                 picture = picture.copy()
-                _lay(picture, mask, steady(track, frame), next(faces))
+                _lay(picture, mask, steady(track, frame), next(faces), grain)
             yield picture, mask
 
 
-def _lay(picture: Picture, mask: Mask, mesh: Floats, face: NDArray[np.uint8]) -> None:
+def _lay(picture: Picture, mask: Mask, mesh: Floats, face: NDArray[np.uint8], grain: "_Grain") -> None:
     """Lay a flat face (n, n, 4) on a picture, and set `mask` where it did, both in place."""
     box = x0, y0, x1, y1 = face_box(mesh, picture.shape)
     (map_x, map_y), covered = spread(mesh, places() * len(face) - 0.5, CLOSED, box)
-    over = np.asarray(cv2.remap(face, map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE), np.uint8)
-    alpha = over[..., 3] * covered
+    laid_on = np.asarray(cv2.remap(face, map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE), np.uint8)
+    over, alpha = np.ascontiguousarray(laid_on[..., :3]), laid_on[..., 3] * covered
     part = slice(y0, y1), slice(x0, x1)
-    picture[part], mask[part] = mix(picture[part], np.ascontiguousarray(over[..., :3]), alpha), alpha
+    picture[part], mask[part] = mix(picture[part], grain.lay(over, picture[part], alpha > 200), alpha), alpha
+
+
+class _Grain:
+    """The grain that a painted face lacks beside the picture around it."""
+
+    def __init__(self, rng: np.random.Generator) -> None:
+        self._rng = rng
+        self._known: float | None = None
+
+    def lay(self, over: Picture, under: Picture, where: NDArray[np.bool_]) -> Picture:
+        """What is painted, with grain as what is under it has, by the places `where` it will be seen."""
+        if where.any():
+            now = max(noise(under, where) ** 2 - noise(over, where) ** 2, 0.0)
+            self._known = now if self._known is None else STEADINESS * self._known + (1 - STEADINESS) * now
+        return lay_grain(over, (self._known or 0.0) ** 0.5, self._rng)
 
 
 def _sheet(nets: "Nets", faces: _Faces, settings: AutoencoderSwap) -> Picture:

@@ -175,7 +175,9 @@ def test_same_chance_gives_same_bytes_and_leaves_no_file(name: str, tmp_path: Pa
 @pytest.mark.parametrize("name", NAMES)
 def test_chance_is_drawn_from_the_rng_alone(name: str) -> None:
     """What the parents decide does not hang on it; everything else does."""
-    drawn_from = {"blend_swap", "self_swap", "attributes", "restore", "image_control", "dcgan"}
+    drawn_from = {
+        "blend_swap", "self_swap", "autoencoder_swap", "autoencoder_self", "attributes", "restore", "image_control", "dcgan",
+    }  # fmt: skip
     assert (digest_of(name, 7) != digest_of(name, 8)) == (name in drawn_from)
 
 
