@@ -23,7 +23,7 @@ from forgeline.clip import Made, Mask, Picture, Sound, spans
 from forgeline.section import Section
 from forgeline.video import Encoding, frame_of, picture_of, tag_colours
 
-Share = Annotated[float, Field(ge=0, le=0.9)]
+Share = Annotated[float, Field(ge=0, le=0.5)]
 
 _SLICES = 6  # a picture is sent in so many packets
 _KEY_S = 1  # seconds from one key picture to the next
@@ -67,7 +67,7 @@ class Network(Section):
 
     kbps: Annotated[int, Field(ge=16, le=50_000)]
     """Thousands of bits a second."""
-    swing: Share = 0.0
+    swing: Annotated[float, Field(ge=0, le=0.9)] = 0.0
     """How far the bitrate swings: at 0.5 between half and one and a half times `kbps`, newly drawn at every key picture."""
     skipped: Share = 0.0
     """Share of the pictures that are not sent."""

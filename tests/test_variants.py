@@ -216,6 +216,18 @@ def test_masks_and_segments_hold_what_damage_still_shows() -> None:
     assert moved < 50
 
 
+@pytest.mark.parametrize("skipped", [0.1, 0.5])
+def test_as_much_is_skipped_as_params_say_and_in_bursts(skipped: float) -> None:
+    parent = clip([np.full((128, 160, 3), 2 * (number % 100), np.uint8) for number in range(1000)])
+    masks = [np.full((128, 160), number % 251, np.uint8) for number in range(1000)]
+    made = Network(kbps=100, skipped=skipped)(with_masks(parent, masks), chance(1))
+    shown = np.array([-1 if mask is None else int(mask[0, 0]) for _, mask in made.pictures])
+    stuck = shown[1:] == shown[:-1]
+    assert np.mean(stuck) == pytest.approx(skipped, rel=0.25)
+    begins = np.count_nonzero(stuck[1:] & ~stuck[:-1])
+    assert 2 < np.count_nonzero(stuck) / begins < 4
+
+
 def test_what_is_lost_does_not_depend_on_the_pictures() -> None:
     rng = np.random.default_rng(0)
     pictures = [rng.integers(0, 255, (128, 160, 3), np.uint8) for _ in range(50)]
