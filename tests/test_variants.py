@@ -218,8 +218,8 @@ def test_masks_and_segments_hold_what_damage_still_shows() -> None:
 
 @pytest.mark.parametrize("skipped", [0.1, 0.5])
 def test_as_much_is_skipped_as_params_say_and_in_bursts(skipped: float) -> None:
-    parent = clip([np.full((128, 160, 3), 2 * (number % 100), np.uint8) for number in range(1000)])
-    masks = [np.full((128, 160), number % 251, np.uint8) for number in range(1000)]
+    parent = clip([np.full((128, 160, 3), 2 * (number % 100), np.uint8) for number in range(2000)])
+    masks = [np.full((128, 160), number % 251, np.uint8) for number in range(2000)]
     made = Network(kbps=100, skipped=skipped)(with_masks(parent, masks), chance(1))
     shown = np.array([-1 if mask is None else int(mask[0, 0]) for _, mask in made.pictures])
     stuck = shown[1:] == shown[:-1]
