@@ -52,8 +52,8 @@ FINER = 1.5
 """A source's face is scaled down to this many times the size of the target's."""
 FAINT = 0.1
 """Shares below about this one change no pixel of two pictures that look alike, and so they don't belong into a mask."""
-LIDS = 1.3
-"""Size of the hole that is left for an eye, in sizes of the eye: with its lashes, and lids that the mesh is late to shut."""
+LIDS = 0.15
+"""How far around an eye the target's lids stay, in widths of the eye: a mesh is late to shut, and lashes belong to the eye."""
 
 
 class BlendSwap(Section):
@@ -278,10 +278,10 @@ class _Seam:
 
 
 def _holes(mesh: Floats, shape: tuple[int, ...]) -> Mask:
-    """1 between the lips and the lids, where the target's teeth and eyes stay: (height, width) of `shape`."""
+    """1 between the lips and around the eyes, where the target's teeth, gaze and lids stay: (height, width) of `shape`."""
     holes = np.zeros(shape[:2], np.uint8)
-    for ring, wider in ((LIPS_INNER, 1.0), (RIGHT_EYE, LIDS), (LEFT_EYE, LIDS)):
-        middle = mesh[ring, :2].mean(0)
-        outline = middle + wider * (mesh[ring, :2] - middle)
-        cv2.fillPoly(holes, [np.round(outline * 16).astype(np.int32)], 1, shift=4)
+    rings = [np.round(mesh[ring, :2] * 16).astype(np.int32) for ring in (LIPS_INNER, RIGHT_EYE, LEFT_EYE)]
+    cv2.fillPoly(holes, rings, 1, shift=4)
+    for eye in rings[1:]:
+        cv2.polylines(holes, [eye], True, 1, 1 + round(2 * LIDS * np.ptp(eye[:, 0]) / 16), shift=4)
     return holes

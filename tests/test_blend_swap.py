@@ -356,17 +356,23 @@ def test_the_mouth_stays_the_targets() -> None:
     assert mask[y - 30, x] == 255
 
 
-def test_eyes_look_and_blink_as_the_targets() -> None:
-    target = drawn(1)
-    track = track_of(target)
+@pytest.mark.parametrize("mesh_shuts", [False, True])
+def test_eyes_look_and_blink_as_the_targets(mesh_shuts: bool) -> None:
+    open_eyed = drawn(1)
+    track = track_of(open_eyed)
 
-    def blink(frame: int, picture: Picture) -> None:
+    def shut(frame: int, picture: Picture) -> None:
         if frame == 7:
             for eye in (RIGHT_EYE, LEFT_EYE):
-                outline = track.mesh[7, eye, :2]
-                cv2.fillPoly(picture, [np.round(outline).astype(np.int32)], (150, 110, 90))
+                cv2.fillPoly(picture, [np.round(track.mesh[7, eye, :2]).astype(np.int32)], (150, 110, 90))
 
-    for clip in (target, painted(target, blink)):
+    blinking = painted(open_eyed, shut)
+    if mesh_shuts:
+        mesh = track.mesh.copy()
+        for eye in (RIGHT_EYE, LEFT_EYE):
+            mesh[6:9, eye, 1] = mesh[6:9, eye, 1].mean(1, keepdims=True)
+        blinking = replace(blinking, track=replace(track, mesh=mesh))
+    for clip in (open_eyed, blinking):
         original, (picture, mask) = list(clip.pictures())[7], swap(clip, drawn(2))[7]
         for eye in (RIGHT_EYE, LEFT_EYE):
             x, y = place(track.mesh[7], *eye)
