@@ -12,13 +12,13 @@ from evaluators.figure import Evaluator, Measured, Pair, Rows, Scores, measure, 
 from flows import workspace
 from flows.items import Finished, Item, bring_up_to_date
 from flows.matched import made, matched
-from flows.plot import bars
 from forgeline.clip import Clip
 from forgeline.code import code_digest, library_versions
 from forgeline.errors import MediaError, PromiseError
 from forgeline.files import replacing, write_text
 from forgeline.image import open_image
 from forgeline.lock import holding
+from forgeline.plot import bars
 from forgeline.recipe import digest
 from forgeline.sample import Sample
 from forgeline.video import open_video, read_masks

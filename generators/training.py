@@ -25,6 +25,7 @@ from forgeline.code import code_digest, library_versions
 from forgeline.errors import MediaError, ModelError
 from forgeline.files import replacing, write_text
 from forgeline.image import write_image
+from forgeline.plot import curves
 from forgeline.progress import progress
 from forgeline.recipe import canonical, digest
 
@@ -39,7 +40,8 @@ CHECKPOINT_STEPS = 100
 """How often a training is kept, shown and checked."""
 FEWEST = 2
 """Examples a step, below which no GPU's memory is worth the time."""
-MODEL, CHECKPOINT, LOSSES, SAMPLES = "model.safetensors", "checkpoint.safetensors", "losses.csv", "samples.png"
+MODEL, CHECKPOINT, LOSSES = "model.safetensors", "checkpoint.safetensors", "losses.csv"
+CURVES, SAMPLES = "losses.svg", "samples.png"
 
 
 # --- What is learned from
@@ -134,7 +136,7 @@ class Lesson:
 def learn(
     name: str, begin: Callable[[], Lesson], *, steps: int, batch: int, seed: int, key: str, folder: Path, todo: str
 ) -> None:
-    """Write MODEL into `folder`, with LOSSES and SAMPLES, unless the one there has this `key`.
+    """Write MODEL into `folder`, with LOSSES, CURVES and SAMPLES, unless the one there has this `key`.
 
     Goes on from the CHECKPOINT there if that has this `key` too. When a GPU's memory is too small, the batch is halved, and
     that is said. Raises ModelError when a loss or a weight is no longer a number: the last good checkpoint stays, and `todo`
@@ -156,7 +158,7 @@ def learn(
                 raise ModelError(name, f"{broken[0]} is no longer a number at step {step + 1}; {last}", todo)
             losses.append(now)
             if due:
-                _keep(folder, key, lesson, losses, batch)
+                _keep(name, folder, key, lesson, losses, batch)
                 _report(name, losses, steps, folder)
         with replacing(folder / MODEL) as part:
             _save(part, key, lesson.model())
@@ -257,13 +259,13 @@ def _key_in(path: Path) -> str | None:
         return None
 
 
-def _keep(folder: Path, key: str, lesson: Lesson, losses: Sequence[Losses], batch: int) -> None:
+def _keep(name: str, folder: Path, key: str, lesson: Lesson, losses: Sequence[Losses], batch: int) -> None:
     import torch
 
     tensors = tensors_of(lesson.nets)
-    for name, optimizer in lesson.optimizers.items():
+    for owner, optimizer in lesson.optimizers.items():
         for index, values in optimizer.state_dict()["state"].items():
-            tensors |= {f"optimizer {name}/{index}/{part}": value for part, value in values.items()}
+            tensors |= {f"optimizer {owner}/{index}/{part}": value for part, value in values.items()}
     tensors |= {f"loss {loss}": torch.tensor([row[loss] for row in losses], dtype=torch.float64) for loss in losses[0]}
     tensors["batch"] = torch.tensor(batch)
     with replacing(folder / CHECKPOINT) as part:
@@ -273,6 +275,7 @@ def _keep(folder: Path, key: str, lesson: Lesson, losses: Sequence[Losses], batc
         [["step", *losses[0]], *([n, *r.values()] for n, r in enumerate(losses, 1))]
     )
     write_text(folder / LOSSES, table.getvalue())
+    write_text(folder / CURVES, curves({loss: [row[loss] for row in losses] for loss in losses[0]}, f"{name}: losses"))
     with replacing(folder / SAMPLES) as part:
         write_image(part, lesson.sheet())
 

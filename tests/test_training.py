@@ -23,6 +23,7 @@ from forgeline.errors import MediaError, ModelError
 from generators import training
 from generators.training import (
     CHECKPOINT,
+    CURVES,
     LOSSES,
     MODEL,
     SAMPLES,
@@ -100,7 +101,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
 
 
 def test_what_is_left_are_the_model_its_losses_and_samples(whole: dict[str, bytes]) -> None:
-    assert set(whole) == {MODEL, LOSSES, SAMPLES}
+    assert set(whole) == {MODEL, LOSSES, CURVES, SAMPLES}
     head, *rows = csv.reader(whole[LOSSES].decode().splitlines())
     assert head == ["step", "a", "z"]
     assert [int(row[0]) for row in rows] == list(range(1, STEPS + 1))
