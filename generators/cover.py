@@ -16,6 +16,8 @@ CELLS = 96
 """Cells a side of a face's layout."""
 LEAST = 8.0
 """Levels by which even the steadiest cell of a face may be off its usual colour."""
+SPECK = 60
+"""Cells; what is smaller is the edge of a lip or of glasses that has moved, and covers nothing."""
 FOLLOW = 0.1
 """How much of each new frame goes into what is usual: light changes within a second."""
 
@@ -75,6 +77,8 @@ class Usual:
         strange = (cv2.blur(np.minimum(off, 2), (3, 3)) > 0.7).astype(np.uint8) * self._within
         # The edge of a hand is strange, its middle often is not.
         whole = cv2.morphologyEx(strange, cv2.MORPH_CLOSE, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (21, 21)))
+        _, parts, sizes, _ = cv2.connectedComponentsWithStats(whole)
+        whole *= (sizes[:, cv2.CC_STAT_AREA] >= SPECK)[parts]
         if whole.sum() > 0.8 * self._within.sum():  # a face so covered could not be followed: the light has changed
             whole = np.zeros_like(whole)
         return np.asarray(cv2.blur(whole.astype(np.float32), (3, 3)), np.float32)

@@ -191,6 +191,9 @@ def test_what_is_unusual_covers_and_light_does_not(light: float) -> None:
     covered = usual.cover(hand)
     assert covered[43:77, 23:37].mean() > 0.95
     assert covered[:, 50:].mean() < 0.01
+    speck = lit.copy()
+    speck[60:64, 30:35] = speck[60:64, 30:35] // 2 + 20
+    assert not usual.cover(speck).any()
     before = usual.colours.copy()
     usual.follow(hand, covered)
     assert np.array_equal(before[50:70, 25:35], usual.colours[50:70, 25:35]), "a hand is never usual"
