@@ -12,6 +12,8 @@ Floats = NDArray[np.float32]
 
 MAX_PITCH = 35.0
 """Degrees that a head may be raised or lowered: beyond it brows or lips are hidden behind forehead or nose."""
+BACK = 0.9
+"""Share of a limit below which a face that was beyond it counts as facing again."""
 FEWEST_INSIDE = 0.9
 """Share of the face's outline that must lie in the picture: of what lies outside, the mesh is a guess."""
 
@@ -39,9 +41,16 @@ def _turned(mesh: Floats) -> tuple[Floats, Floats]:
 
 
 def facing(track: Track, max_yaw: float) -> NDArray[np.bool_]:
-    """(frames,) whether the face is seen, turned by at most `max_yaw` degrees and raised by at most MAX_PITCH."""
-    sideways, upwards = np.abs(np.nan_to_num(_turned(track.mesh), nan=np.inf))
-    return np.asarray(track.seen & (sideways <= max_yaw) & (upwards <= MAX_PITCH))
+    """(frames,) whether the face is seen, turned by at most `max_yaw` degrees and raised by at most MAX_PITCH.
+
+    A face that was turned too far has to come back a little further, or it would come and go at the limit.
+    """
+    sideways, upwards = np.abs(_turned(track.mesh))
+    able, limit = np.zeros(len(track.seen), np.bool_), 1.0
+    for frame in np.flatnonzero(track.seen):
+        able[frame] = sideways[frame] <= limit * max_yaw and upwards[frame] <= limit * MAX_PITCH
+        limit = 1.0 if able[frame] else BACK
+    return able
 
 
 def inside(clip: Clip) -> NDArray[np.bool_]:

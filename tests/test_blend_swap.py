@@ -22,7 +22,7 @@ from generators.blend_swap import BlendSwap, fitting_frames
 from generators.cover import Layout, Usual
 from generators.grain import blurred, excess, lay_grain, noise, sharpness, smooth
 from generators.hair import bare
-from generators.pose import pitch, workable, yaw
+from generators.pose import facing, pitch, workable, yaw
 from generators.self_swap import SelfSwap
 from generators.warp import CLOSED, spread
 from tests.people import FRAMES, HEIGHT, SHARED, UNSEEN, WIDTH, drawn, finder, footage, lip_gap, pose
@@ -303,6 +303,11 @@ def test_a_face_that_leaves_the_picture_or_is_raised_is_refused_with_the_reason(
         workable(raised, 35)
     with pytest.raises(MediaError, match="person 1: never shows a whole face"):
         fitting_frames(away, drawn(2), 35)
+
+
+def test_at_the_limit_a_face_does_not_come_and_go() -> None:
+    able = facing(track_of(drawn(1, [30, 33, 37, 33, 0, 33, 37, 33, 30, 33])), 35)
+    assert able.tolist() == [True, True, False, False, False, False, False, False, True, True]
 
 
 def test_the_source_frame_is_turned_like_the_target_and_has_open_eyes() -> None:
