@@ -64,17 +64,18 @@ class Usual:
         stack = np.stack(samples).astype(np.float32)
         self.colours = np.asarray(np.median(stack, axis=0), np.float32)
         varies = np.percentile(np.abs(stack - self.colours), 75, axis=0).astype(np.float32)
-        edges = np.abs(cv2.Sobel(self.colours, -1, 1, 0)) + np.abs(cv2.Sobel(self.colours, -1, 0, 1))
-        # Beside an edge a mesh that is off by a cell shows the other side of it.
-        self._tolerance = np.asarray(LEAST + 2 * cv2.dilate(varies + edges / 8, np.ones((3, 3), np.uint8)), np.float32)
+        self._tolerance = np.asarray(LEAST + 2 * cv2.dilate(varies, np.ones((3, 3), np.uint8)), np.float32)
         self._within = within
 
     def cover(self, seen: Picture) -> Floats:
         """How much each cell of the face that is `seen` (CELLS, CELLS, 3) is covered, 0 … 1."""
         some = self._within[::3, ::3] > 0
         light = np.median((seen[::3, ::3][some] + 8.0) / (self.colours[::3, ::3][some] + 8), axis=0)
-        off = (np.abs(seen - self.colours * light.astype(np.float32)) / self._tolerance).max(axis=2)
-        strange = (cv2.blur(np.minimum(off, 2), (3, 3)) > 0.7).astype(np.uint8) * self._within
+        usual = self.colours * light.astype(np.float32)
+        near = np.ones((5, 5), np.uint8)  # a brow, a lip or the frame of glasses may have moved by so many cells
+        off = np.maximum(seen - cv2.dilate(usual, near), cv2.erode(usual, near) - seen)
+        off = np.clip(off / self._tolerance, 0, 2).max(axis=2)
+        strange = (cv2.blur(off, (3, 3)) > 0.7).astype(np.uint8) * self._within
         # The edge of a hand is strange, its middle often is not.
         whole = cv2.morphologyEx(strange, cv2.MORPH_CLOSE, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (21, 21)))
         _, parts, sizes, _ = cv2.connectedComponentsWithStats(whole)
