@@ -34,14 +34,16 @@ def colours_at(picture: Picture, mesh: Floats) -> Floats:
 def match_colours(picture: Picture, own: Floats, wanted: Floats) -> Picture:
     """The picture with each channel's curve bent so that the colour `own` (3,) becomes `wanted` (3,), both in 0 … 255.
 
-    Darker by a factor; brighter halfway between a factor, which burns out, and a power, which washes out. (Moving mean
+    Darker by a factor; brighter between a factor, which burns out, and a power, which washes out: halfway when a little
+    brighter, by the power alone from twice as bright on, or the light and shade on dark skin would double. (Moving mean
     and deviation of each channel, as Reinhard et al. 2001 do, gives purple lips where only one of the skins is blotchy.)
     """
     level = np.arange(256, dtype=np.float32)[:, None] / 255
     own, wanted = np.clip(own / 255, 0.02, 0.98), np.clip(wanted / 255, 0.02, 0.98)
     factor = np.minimum(level * wanted / own, 1)
     power = level ** (np.log(wanted) / np.log(own))
-    curve = np.where(wanted < own, factor, (factor + power) / 2)
+    share = np.clip(wanted / own / 2, 0.5, 1)
+    curve = np.where(wanted < own, factor, (1 - share) * factor + share * power)
     return np.asarray(cv2.LUT(picture, (curve * 255).round().astype(np.uint8)[None]), np.uint8)
 
 
@@ -79,6 +81,13 @@ def membrane(values: Floats, trust: Floats) -> Floats:
         for _ in range(SWEEPS):
             surface = cv2.filter2D(surface, -1, cross, borderType=cv2.BORDER_REPLICATE) * share + pull
     return np.asarray(surface, np.float32)
+
+
+def broad(values: Floats, trust: Floats) -> Floats:
+    """What values (h, w, 3) are around each place where `trust` (h, w) is high, over an eighth of the width."""
+    deviation = trust.shape[1] / 8
+    total = cv2.GaussianBlur(values * trust[..., None], (0, 0), deviation)
+    return np.asarray(total / (cv2.GaussianBlur(trust, (0, 0), deviation)[..., None] + 1e-3), np.float32)
 
 
 def poisson_bend(difference: Floats, trust: Floats) -> Floats:

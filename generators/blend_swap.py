@@ -19,7 +19,7 @@ from forgeline.errors import MediaError
 from forgeline.mesh import LEFT_EYE, LIPS_INNER, OVAL, RIGHT_EYE
 from forgeline.sample import Role
 from forgeline.section import Section
-from generators.blend import half, match_colours, mix, multiband, poisson_bend
+from generators.blend import broad, half, match_colours, mix, multiband, poisson_bend
 from generators.cover import Layout, Usual
 from generators.grain import blurred, excess, lay_grain, noise, sharpness, smooth
 from generators.hair import HAIR, INSIDE, bare, likeness
@@ -50,6 +50,8 @@ SPAN, LOOKS = 500, 15
 """From how many frames the target's usual look is learnt, and how many of them are looked at."""
 FINER = 1.5
 """A source's face is scaled down to this many times the size of the target's."""
+SHADE = 0.7
+"""Share of the target's broad light and shade that the new face takes over."""
 FAINT = 0.1
 """Shares below about this one change no pixel of two pictures that look alike, and so they don't belong into a mask."""
 LIDS = 0.15
@@ -248,6 +250,7 @@ class _Seam:
         start, end = (0.2, 0.9) if blend == "multiband" else (0.25, 0.5)
         self._alpha = np.clip((depth - start) / (end - start), 0, 1)
         self._trust = half(skin * (depth < 0.5) * layout.within)
+        self._both_skin = half(skin * likeness(self._flat, own, 5) * layout.within)
 
     def lay(self, picture: Picture, mask: Mask, mesh: Floats) -> None:
         """Change `picture` and set `mask`, both in place."""
@@ -263,7 +266,9 @@ class _Seam:
         over = _looked_up(self._face.picture, map_x, map_y)
         skin = np.median(layout.at(SKIN, usual.colours), axis=0)
         over = match_colours(over, self._colour, skin)
-        bend = poisson_bend(half(usual.colours - match_colours(self._flat, self._colour, skin)), self._trust)
+        difference = half(usual.colours - match_colours(self._flat, self._colour, skin))
+        shade = SHADE * broad(difference, self._both_skin)
+        bend = shade + poisson_bend(difference - shade, self._trust)
         bend = np.asarray(cv2.resize(bend, covered.shape, interpolation=cv2.INTER_LINEAR), np.float32)
         slow = cv2.remap(np.dstack([bend, self._alpha * (1 - covered)]), cell_x, cell_y, cv2.INTER_LINEAR)
         over = np.asarray(cv2.add(over, slow[..., :3], dtype=cv2.CV_8U), np.uint8)

@@ -1,6 +1,7 @@
 """What covers a face: hands, microphones, strands that swing. Whatever a face does not look like most of the time.
 
-A net that tells persons from background does not help here: a hand and hair are the person's, too.
+A net that tells persons from background does not help: to MediaPipe's selfie segmentation hands, strands and a microphone
+before a face were all person, every pixel of them.
 """
 
 import cv2
