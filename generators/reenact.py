@@ -66,14 +66,7 @@ class Reenact(Section):
     def __call__(self, parents: Sequence[Clip], rng: np.random.Generator) -> Made:
         """The target with its face bent wherever it and the other's are seen and not turned too far; its sound stays."""
         target, driver = parents
-        for clip in parents:
-            if not clip.fps:
-                raise MediaError(clip.name, "is a still image", "leave it out: an expression takes time")
-        able = workable(target, self.max_yaw)
-        followed = facing(face_of(driver), self.max_yaw)
-        if followed.mean() < 0.5:
-            what = f"shows a face turned less than {self.max_yaw:g} degrees in only {followed.sum()} of {driver.frames} frames"
-            raise MediaError(driver.name, what, "leave it out as a driver, or allow a larger max_yaw")
+        able, followed = castable(target, driver, self.max_yaw)
         track, fps = face_of(target), float(target.fps)
         own = expression_of(track, able, fps)
         at = counterparts(target.frames, fps, driver.frames, float(driver.fps))
@@ -112,6 +105,19 @@ class Reenact(Section):
             sound=target.sound(),
             segments=spans(changed, target.fps, "video"),
         )
+
+
+def castable(target: Clip, driver: Clip, max_yaw: float) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """The frames of the target that can be changed, and those of the driver that say how. Raises MediaError when too few."""
+    for clip in (target, driver):
+        if not clip.fps:
+            raise MediaError(clip.name, "is a still image", "leave it out: an expression takes time")
+    able = workable(target, max_yaw)
+    followed = facing(face_of(driver), max_yaw)
+    if followed.mean() < 0.5:
+        what = f"shows a face turned less than {max_yaw:g} degrees in only {followed.sum()} of {driver.frames} frames"
+        raise MediaError(driver.name, what, "leave it out as a driver, or allow a larger max_yaw")
+    return able, followed
 
 
 def ways(own: Expression, other: Expression, trust: Floats, pose: float) -> Floats:

@@ -12,6 +12,7 @@ from generators.lip_sync import LipSync
 from generators.onnx_self import OnnxSelf
 from generators.onnx_swap import OnnxSwap
 from generators.reenact import Reenact
+from generators.reenact_net import ReenactNet
 from generators.restore import Restore
 from generators.self_swap import SelfSwap
 
@@ -26,6 +27,7 @@ GENERATORS: dict[str, type[Section]] = {
     "lip_sync": LipSync,
     "attributes": Attributes,
     "reenact": Reenact,
+    "reenact_net": ReenactNet,
     "restore": Restore,
     "image_control": ImageControl,
     "dcgan": DCGAN,
