@@ -54,7 +54,7 @@ SHADE = 0.7
 """Share of the target's broad light and shade that the new face takes over."""
 FAINT = 0.1
 """Shares below about this one change no pixel of two pictures that look alike, and so they don't belong into a mask."""
-LIDS = 0.15
+LIDS = 0.12
 """How far around an eye the target's lids stay, in widths of the eye: a mesh is late to shut, and lashes belong to the eye."""
 
 
