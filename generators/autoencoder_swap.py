@@ -81,6 +81,8 @@ GAIN = 5.0
 """Of what the encoder sees: brings how a face differs from usual to about 1."""
 NEAR_NORMAL = 1e-3
 """Weight of a variational code's distance from the normal distribution."""
+FADING = 0.3
+"""Change of tones over which fine detail fades."""
 RIM = 0.25
 """How wide the seam is, in radii of the face laid flat."""
 
@@ -485,8 +487,10 @@ class _Painter:
 
     def __init__(self, nets: "Nets", settings: AutoencoderSwap, target: Person, source: Person) -> None:
         self._nets, self._settings, self._target, self._source = nets, settings, _coarse(target), _coarse(source)
-        lit = _lit(source.usual, self._source.usual, self._target.usual)
-        self._skin, self._colour = _levels(lit + source.level) + 255 * BLACK, _levels(source.level)
+        lit = _lit(source.usual, self._source.usual, self._target.usual) + source.level
+        self._lit, self._colour = _small(lit, settings.side), _levels(source.level)
+        self._brightest = np.percentile(self._lit[_middle(self._lit)], 98, axis=0).astype(np.float32)
+        self._detail = lit - cv2.resize(self._lit, lit.shape[:2], interpolation=cv2.INTER_LINEAR)
         self._inside = np.clip(depth(settings.side) / RIM, 0, 1) * (1 - target.hair)
         self._known: dict[str, Floats] = {}
 
@@ -499,20 +503,24 @@ class _Painter:
         tones, levels = _tones(flat)
         openings = np.stack([_opening(mesh) for mesh in meshes])
         change, logits = _painted(self._nets, self._settings, tones - self._target.usual, openings, self._source.usual[None])
-        masks = 1 / (1 + np.exp(-logits))
-        return [self._finish(*each) for each in zip(np.exp(change), masks, flat, _levels(levels), strict=True)]
+        masks = np.clip((1 / (1 + np.exp(-logits)) - 0.1) / 0.3, 0, 1)  # only what is surely something else stays before it
+        return [self._finish(*each) for each in zip(change, masks, flat, _levels(levels), strict=True)]
 
-    def _finish(self, factors: Floats, seen: Floats, target: Picture, colour: Floats) -> NDArray[np.uint8]:
-        """The source's mean face, its tones changed by factors (side, side, 3), in the target's light."""
-        fine = self._skin.shape[:2]
-        face = cv2.multiply(self._skin, cv2.resize(factors, fine, interpolation=cv2.INTER_CUBIC))
-        face = np.clip(face - 255 * BLACK, 0, 255).astype(np.uint8)
+    def _finish(self, change: Floats, seen: Floats, target: Picture, colour: Floats) -> NDArray[np.uint8]:
+        """The source's usual face with its tones changed, (side, side, 3), in the target's light.
+
+        Fine detail fades where much is changed: of an open mouth nothing may be left when it is shut.
+        """
+        fine = self._detail.shape[:2]
+        detail = cv2.resize(np.exp(-np.abs(change) / FADING), fine, interpolation=cv2.INTER_LINEAR) * self._detail
+        painted = np.minimum(self._lit + change, self._brightest)
+        face = _levels(cv2.resize(painted, fine, interpolation=cv2.INTER_LINEAR) + detail).astype(np.uint8)
         face = match_colours(face, self._colour, self._slowly("colour", colour))
         rim = seen * self._inside * (self._inside < 1)
         bend = self._slowly("bend", poisson_bend(np.float32(target) - _small(face, len(target)), rim))
-        face = cv2.add(face, cv2.resize(bend, fine, interpolation=cv2.INTER_LINEAR), dtype=cv2.CV_8U)
+        bent = cv2.add(face, cv2.resize(bend, fine, interpolation=cv2.INTER_LINEAR), dtype=cv2.CV_8U)
         share = cv2.resize(seen * self._inside * 255, fine, interpolation=cv2.INTER_LINEAR)
-        return np.dstack([face, share.round().astype(np.uint8)])
+        return np.dstack([bent, share]).round().astype(np.uint8)
 
     def _slowly(self, name: str, now: Floats) -> Floats:
         known = self._known.get(name, now)
