@@ -34,4 +34,7 @@ if __name__ == "__main__":
     parser.add_argument("published", type=Path)
     parser.add_argument("safe", type=Path)
     arguments = parser.parse_args()
-    convert(arguments.published, arguments.safe)
+    try:
+        convert(arguments.published, arguments.safe)
+    except ModelError as error:
+        parser.exit(1, f"{error}\n")
