@@ -70,8 +70,9 @@ STILL, PAINTED = 0.15, 0.05
 class ReenactNet(Section):
     """The target with the head's movement and expression of the second parent, by a network of first-order motion."""
 
-    steps: Annotated[int, Field(ge=0)] = 600
-    """Of training, about five a CPU second at 64 pixels. With `weights` 0 uses them as they are."""
+    steps: Annotated[int, Field(ge=0)] = 3000
+    """Of training, about five a CPU second. Fewer than 2000 move the head more than the mouth, and so do few clips of heads
+    that keep still. With `weights` 0 uses them as they are."""
     batch: Annotated[int, Field(ge=2, le=256)] = 8
     """Pairs of frames a step."""
     learning_rate: Annotated[float, Field(gt=0, lt=1)] = 1e-3
