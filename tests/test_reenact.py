@@ -306,6 +306,16 @@ def test_what_lies_far_from_the_face_is_left_alone() -> None:
             assert np.abs((np.stack([x, y], 1) - middle) / half).max() < 1.5
 
 
+def test_the_mask_is_where_something_changed() -> None:
+    even = np.full((HEIGHT, WIDTH, 3), 150, np.uint8)
+    even[:, :100] = draw(pose(0.01, 0, 88, 100, 100), 1, np.random.default_rng(0))[:, :100]
+    target = replace(acted(1, talking([0.01] * 40)), pictures=lambda: iter([even] * 40))
+    for picture, mask in frames_of(Reenact()([target, acted(2, talking(TALK))], np.random.default_rng(0))):
+        changed = (picture != even).any(2)
+        assert not changed[mask == 0].any()
+        assert (changed & (mask > 0)).sum() >= 0.9 * (mask > 0).sum()
+
+
 def test_a_person_driven_by_themselves_does_what_they_do() -> None:
     clip = drawn(1, (0, 3, 6, 9, 12, 9, 6, 3, 0) * 3)
     assert clip.track is not None
