@@ -1,12 +1,13 @@
 """Face swap by an autoencoder: what a face does is encoded, and decoded as the face of another person.
 
 The classic deepfake has one encoder for two people and a decoder for each. Here all people of the train split share the
-encoder, and the decoder is told whose face it paints by the person's mean face, which it changes. So it serves people whom the
-training never saw, and nobody needs a model that saw the test split. With `fit` the nets are then trained on with the parents
-of each sample, which is the classic method: the encoder with both, a copy of the decoder with each.
+encoder, and the decoder is told whose face it paints by that person's usual face, which it changes. So it serves people whom
+the training never saw: splits have no person in common, and no model may learn from the test split. With `fit` the nets are
+trained on with the two parents of each sample, which is the classic method: the encoder with both, a copy of the decoder with
+each. Every sample of every split is made that way, whether or not its people were learned from.
 
 Faces are laid flat (see `unwrap`), so that pose and the outlines of eyes and lips, which the mesh knows, need not be learned:
-the nets see and paint the rest. They work on how a frame differs from the person's mean face, in logarithms of the levels:
+the nets see and paint the rest. They work on how a frame differs from the person's usual face, in logarithms of the levels:
 light and wrinkles then act on all skins alike (Liu et al. 2001), and little of it tells who it is.
 """
 
@@ -62,7 +63,7 @@ FACES_A_CLIP = 24
 MOST_BYTES = 2**29
 """Of faces in memory; of more clips, a sample drawn without regard to their order is learned from."""
 DETAIL = 4
-"""Mean faces are this much finer than what the nets see and paint, so that a painted face has a skin."""
+"""Usual faces are this much finer than what the nets see and paint, so that a painted face has a skin."""
 AHEAD = 16
 """Frames that the nets work on at a time."""
 STEADINESS = 0.9
@@ -277,7 +278,7 @@ def _levels(tones: NDArray[Any]) -> Floats:
 def _new_nets(settings: AutoencoderSwap) -> "dict[str, nn.Module]":
     """`encoder`: from (n, 3, side, side) to codes (n, c, side/4, side/4), twice as many channels where they are variational.
 
-    `decoder`: see `_decode`. It begins with painting nothing: the mean face as it is, all of it seen.
+    `decoder`: see `_decode`. It begins with painting nothing: the usual face as it is, all of it seen.
     """
     import torch
     from torch import nn
@@ -529,7 +530,7 @@ class _Painter:
 
 
 def _lit(face: Floats, coarse: Floats, target: Floats) -> Floats:
-    """A mean face, given fine and coarse, in the light of the `target`'s (coarse), and gleaming no more than that."""
+    """A usual face, given fine and coarse, in the light of the `target`'s (coarse), and gleaming no more than that."""
     own, wanted = _light(coarse), _light(target)
     fine = face.shape[:2]
     relief = face - cv2.resize(own, fine, interpolation=cv2.INTER_LINEAR)
@@ -562,7 +563,7 @@ def _light(usual: Floats) -> Floats:
 def _painted(nets: "Nets", settings: AutoencoderSwap, seen: Floats, openings: Floats, means: Floats) -> tuple[Floats, Floats]:
     """What to add to the tones of `means`, (n, side, side, 3), and the logits (n, side, side) of where the face is seen.
 
-    `seen` (n, side, side, 3) is how the faces differ from their own persons' mean faces.
+    `seen` (n, side, side, 3) is how the faces differ from their own persons' usual faces.
     """
     import torch
 
@@ -616,7 +617,7 @@ class _Grain:
 
 
 def _sheet(nets: "Nets", faces: _Faces, settings: AutoencoderSwap) -> Picture:
-    """Eight faces in three rows: as they are, as the nets paint them, and as they paint them with another's mean face."""
+    """Eight faces in three rows: as they are, as the nets paint them, and as they paint them with another's usual face."""
     chosen = np.linspace(0, len(faces.pictures) - 1, 8).astype(int)
     own, openings = faces.usual[faces.whose[chosen]], faces.openings[chosen]
     tones, levels = _tones(faces.pictures[chosen, :, :, :3])

@@ -16,7 +16,8 @@ from forgeline.errors import MediaError, ModelError
 from forgeline.mesh import LIPS_INNER
 from generators import training
 from generators.autoencoder_self import AutoencoderSelf
-from generators.autoencoder_swap import AutoencoderSwap, meet
+from generators.autoencoder_swap import AutoencoderSwap, _lit, meet
+from generators.grain import noise
 from generators.plugin import Trained
 from generators.unwrap import depth, laid, places, shown, unwrap
 from generators.warp import CLOSED, spread
@@ -52,7 +53,7 @@ def track_of(clip: Clip) -> Track:
     return clip.track
 
 
-def painted(clip: Clip, paint: Callable[[int, Picture], None]) -> Clip:
+def painted(clip: Clip, paint: Callable[[int, Picture], object]) -> Clip:
     """The clip after something was painted into its pictures, given with their numbers."""
     pictures = [picture.copy() for picture in clip.pictures()]
     for frame, picture in enumerate(pictures):
@@ -262,6 +263,64 @@ def test_what_is_held_before_a_face_stays_before_it(tmp_path: Path) -> None:
 
     masks = [mask[y - 8 : y + 8, x - 8 : x + 8].mean() for _, mask in frames_of(model, painted(clip, hold), drawn(6))]
     assert max(masks[7:9]) < 0.5 * min(masks[:UNSEEN])
+
+
+def test_hair_that_hangs_into_the_targets_face_stays(tmp_path: Path) -> None:
+    clip, mesh = drawn(3), track_of(drawn(3)).mesh
+    fresh = taught(SMALL, tmp_path)  # whose nets do not know yet what may hang before a face
+
+    def fringe(frame: int, picture: Picture) -> None:
+        if frame != UNSEEN:
+            brow = int(mesh[frame, [105, 334], 1].mean()) - 8
+            outline = cv2.convexHull(mesh[frame, :, :2].round().astype(np.int32))
+            hair = cv2.fillConvexPoly(np.zeros(picture.shape[:2], np.uint8), outline, 1)
+            hair[brow:] = 0
+            picture[hair > 0] = 25, 15, 10
+
+    for (_, mask), face in zip(frames_of(fresh, painted(clip, fringe), drawn(4)), mesh, strict=True):
+        if mask.any():
+            x, brow = int(face[9, 0]), int(face[[105, 334], 1].mean())
+            assert mask[brow - 16 : brow - 11, x - 5 : x + 5].mean() < 60
+            nose_x, nose_y = face[4, :2].round().astype(int)
+            assert mask[nose_y, nose_x] > 200
+
+
+def test_a_face_is_lit_as_the_targets_is() -> None:
+    rng = RNG(0)
+    x, y = np.meshgrid(np.linspace(-1, 1, 64), np.linspace(-1, 1, 64))
+    faces = [rng.normal(0, 0.05, (64, 64, 3)) + light[..., None] for light in (0.5 * x - 0.3 * y * y, 0.2 * x * y - 0.4 * x)]
+    source, target = (face.astype(np.float32) for face in faces)
+    lit = _lit(np.asarray(cv2.resize(source, (128, 128)), np.float32), source, target)
+    inside = depth(64) > 0.3
+    smooth = cv2.GaussianBlur(cv2.resize(lit, (64, 64)), (0, 0), 4) - cv2.GaussianBlur(target, (0, 0), 4)
+    before = cv2.GaussianBlur(source, (0, 0), 4) - cv2.GaussianBlur(target, (0, 0), 4)
+    assert np.abs(smooth[inside]).mean() < 0.1 * np.abs(before[inside]).mean()
+
+
+def test_what_is_painted_has_the_grain_of_the_picture(learnt: AutoencoderSwap) -> None:
+    rng = RNG(1)
+    noisy = painted(drawn(3), lambda _, picture: cv2.add(picture, rng.normal(0, 6, picture.shape), picture, dtype=cv2.CV_8U))
+    for target, least, most in ((noisy, 3.5, 8.0), (drawn(3), 0.7, 2.8)):
+        picture, mask = frames_of(learnt, target, drawn(4))[0]
+        assert least < noise(picture, mask > 240) < most
+
+
+def test_a_usual_face_shows_the_mouth_open() -> None:
+    mesh = track_of(drawn(1)).mesh
+    widest = int(np.nan_to_num(mesh[:, 14, 1] - mesh[:, 13, 1]).argmax())
+
+    def shut(frame: int, picture: Picture) -> None:
+        if frame not in (widest, UNSEEN):
+            outline = cv2.convexHull(mesh[frame, LIPS_INNER, :2].round().astype(np.int32))
+            cv2.fillConvexPoly(picture, outline, (150, 70, 80))
+
+    clip = painted(drawn(1), shut)
+    mouths = []
+    for frames in ([f for f in range(FRAMES) if f != widest], range(FRAMES)):
+        usual = meet(cut(clip, list(frames)), LEARNT).usual
+        x, y = (places()[[13, 14]].mean(0) * len(usual)).astype(int)
+        mouths.append(usual[y - 2 : y + 3, x - 2 : x + 3].mean())
+    assert mouths[1] < mouths[0] - 0.3  # it is dark in there
 
 
 def test_a_face_has_no_hole_where_it_was_never_seen() -> None:
