@@ -290,8 +290,10 @@ def test_nothing_changes_outside_the_square(tmp_path: Path) -> None:
     target = drawn(1)
     assert target.track is not None
     _, there = square_of(target.track).inside(np.zeros((HEIGHT, WIDTH, 3), np.uint8))
-    for _, mask in section.load(tmp_path)([target, drawn(2)], np.random.default_rng(0)).pictures:
+    made = section.load(tmp_path)([target, drawn(2)], np.random.default_rng(0))
+    for (picture, mask), original in zip(made.pictures, target.pictures(), strict=True):
         assert mask is not None
+        assert np.array_equal(picture[mask == 0], original[mask == 0])
         mask[there] = 0
         assert not mask.any()
 
