@@ -106,7 +106,7 @@ class ReenactNet(Section):
 
         Raises ModelError when no clip shows a face.
         """
-        side = self.size.side
+        side = self.nets_size.side
         usable = (clip for clip in clips if clip.track is not None and clip.track.seen.sum() > 1)
         clips_shown = kept((shown(clip, side) for clip in usable), MOST_BYTES // (3 * side**2 * FRAMES_A_CLIP), rng)
         if not clips_shown:
@@ -126,14 +126,14 @@ class ReenactNet(Section):
 
     def load(self, folder: Path) -> "ReenactNet":
         """The same generator, able to animate. Raises ModelError."""
-        nets = Nets.new(self.size)
+        nets = Nets.new(self.nets_size)
         open_model(folder, "reenact_net", nets.named())
         bound = self.model_copy()
         bound._nets = nets
         return bound
 
     @property
-    def size(self) -> "Size":
+    def nets_size(self) -> "Size":
         """Of the nets."""
         from generators.motion_net import PUBLISHED, SMALL
 
@@ -390,14 +390,14 @@ def _lesson(settings: ReenactNet, clips: Sequence[Shown], seed: int) -> Lesson:
 
     where = device()
     with first_weights(seed):
-        nets = Nets.new(settings.size)
+        nets = Nets.new(settings.nets_size)
     if settings.weights is not None:
         nets.fill(settings.weights)
     for net in nets.named().values():
         net.to(where)
     weights = [weight for net in nets.named().values() for weight in net.parameters()]
     adam = torch.optim.Adam(weights, settings.learning_rate, betas=(0.5, 0.999))
-    side = settings.size.side
+    side = settings.nets_size.side
     places, free = grid(side, side, torch.zeros(1, device=where)), torch.from_numpy(rim(side)).to(where)
 
     def step(number: int, rng: np.random.Generator, batch: int) -> "dict[str, Tensor]":

@@ -104,6 +104,7 @@ def test_says_what_it_is(name: str) -> None:
         "algorithmicallyEnhanced",
     }  # fmt: skip
     assert type(generator).__doc__
+    assert hasattr(generator, "size") == (name in IMAGES), "the plan takes what has a size for a maker of images"
     assert all(field.description for field in type(built(name)).model_fields.values()), "a field without help"
 
 
