@@ -156,8 +156,7 @@ def _make(job: _Job) -> Finished:
     if (sealed.width, sealed.height) != (sample.width, sample.height):
         what = f"is {sealed.width}x{sealed.height}, planned as {sample.width}x{sample.height}"
         raise PromiseError(sample.media, what, "report it")
-    done = replace(sealed.noted(sample), segments=made.segments)
-    return Finished(done, (sealed.path, *([sealed.mask] if sealed.mask else [])))
+    return Finished(sealed.noted(sample), (sealed.path, *([sealed.mask] if sealed.mask else [])))
 
 
 @cache

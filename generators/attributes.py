@@ -7,11 +7,11 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from forgeline.clip import Clip, Made, Mask, Picture
+from forgeline.clip import Clip, Made, Mask, Picture, spans
 from forgeline.mesh import LEFT_BROW, RIGHT_BROW
 from forgeline.sample import Role
 from forgeline.section import Section
-from generators.plugin import Casting, Stream, face_of, spans
+from generators.plugin import Casting, Stream, face_of
 from generators.pose import axes, steady, workable
 from generators.warp import move
 

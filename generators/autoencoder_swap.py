@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, PrivateAttr
 
-from forgeline.clip import Clip, Made, Mask, Picture
+from forgeline.clip import Clip, Made, Mask, Picture, spans
 from forgeline.errors import MediaError, ModelError
 from forgeline.mesh import LEFT_EYE, LIPS_INNER, LIPS_OUTER, RIGHT_EYE
 from forgeline.sample import Role
@@ -33,7 +33,7 @@ from generators.blend import match_colours, membrane, mix, poisson_bend
 from generators.blend_swap import SKIN
 from generators.grain import lay_grain, noise
 from generators.hair import HAIR, bare, likeness
-from generators.plugin import Casting, Stream, face_of, spans
+from generators.plugin import Casting, Stream, face_of
 from generators.pose import facing, steady, workable
 from generators.training import (
     Lesson,

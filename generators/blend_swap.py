@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from forgeline.clip import Clip, Made, Mask, Picture
+from forgeline.clip import Clip, Made, Mask, Picture, spans
 from forgeline.errors import MediaError
 from forgeline.mesh import LEFT_EYE, LIPS_INNER, OVAL, RIGHT_EYE
 from forgeline.sample import Role
@@ -23,7 +23,7 @@ from generators.blend import broad, half, match_colours, mix, multiband, poisson
 from generators.cover import Layout, Usual
 from generators.grain import blurred, excess, lay_grain, noise, sharpness, smooth
 from generators.hair import HAIR, INSIDE, bare, likeness
-from generators.plugin import Casting, Stream, face_of, spans
+from generators.plugin import Casting, Stream, face_of
 from generators.pose import facing, inside, steady, workable
 from generators.warp import CLOSED, face_box, spread
 

@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from forgeline.audio import fit, resample
-from forgeline.clip import Clip, Made, Mask, Picture, Segment, Sound
+from forgeline.clip import Clip, Made, Mask, Picture, Segment, Sound, spans
 from forgeline.errors import MediaError
 from forgeline.sample import Role
 from forgeline.section import Section
 from generators.blend import colours_at
 from generators.blend_swap import SKIN
 from generators.mouth import known, paint
-from generators.plugin import Casting, Stream, face_of, spans
+from generators.plugin import Casting, Stream, face_of
 from generators.pose import axes, steady, workable
 from generators.warp import move
 

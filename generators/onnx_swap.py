@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from forgeline.clip import Clip, Made, Mask, Picture
+from forgeline.clip import Clip, Made, Mask, Picture, spans
 from forgeline.errors import MediaError, ModelError
 from forgeline.sample import Role
 from forgeline.section import Section
@@ -22,7 +22,7 @@ from forgeline.weights import Given
 from generators.align import arcface, cut, five, in_picture, inside, laid, mask_of, oval, place
 from generators.blend import mix
 from generators.onnx import Floats, Levels, Net, Port, inputs_of, open_net, planes, shown, side_of, stored
-from generators.plugin import Casting, Stream, face_of, spans
+from generators.plugin import Casting, Stream, face_of
 from generators.pose import facing, steady, workable, yaw
 from generators.warp import face_box
 

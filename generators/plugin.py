@@ -1,14 +1,12 @@
 """What a generator is: a frozen section of parameters that can be called with its parents and a source of chance."""
 
 from collections.abc import Iterable, Sequence
-from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
-from numpy.typing import NDArray
 
-from forgeline.clip import Clip, Made, Segment, Track
+from forgeline.clip import Clip, Made, Track
 from forgeline.errors import MediaError
 from forgeline.sample import Role
 
@@ -94,14 +92,3 @@ def face_of(clip: Clip) -> Track:
     if clip.track is None or not clip.track.seen.any():
         raise MediaError(clip.name, "shows no face", "leave this clip out of the methods that work on faces")
     return clip.track
-
-
-def spans(changed: NDArray[np.bool_], fps: Fraction, stream: Stream) -> tuple[Segment, ...]:
-    """The runs of changed frames (bool, one per frame) in seconds; none for a still image (`fps` 0)."""
-    if not fps:
-        return ()
-    edges = np.flatnonzero(np.diff(np.concatenate([[False], changed, [False]]).astype(np.int8)))
-    return tuple(
-        Segment(float(Fraction(int(start)) / fps), float(Fraction(int(end)) / fps), stream)
-        for start, end in edges.reshape(-1, 2)
-    )

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from forgeline.clip import Clip, Made, Mask, Picture
+from forgeline.clip import Clip, Made, Mask, Picture, spans
 from forgeline.errors import MediaError
 from forgeline.mesh import LEFT_BROW, LEFT_EYE, LIPS_INNER, LIPS_OUTER, OVAL, RIGHT_BROW, RIGHT_EYE
 from forgeline.sample import Role
@@ -32,7 +32,7 @@ from generators.expression import (
 )
 from generators.eyes import close_eyes
 from generators.mouth import known, paint
-from generators.plugin import Casting, Stream, face_of, spans
+from generators.plugin import Casting, Stream, face_of
 from generators.pose import facing, workable
 from generators.warp import move
 

@@ -15,14 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, PrivateAttr, model_validator
 
-from forgeline.clip import Clip, Made, Mask, Picture, Track
+from forgeline.clip import Clip, Made, Mask, Picture, Track, spans
 from forgeline.errors import MediaError, ModelError
 from forgeline.mesh import LEFT_EYE, LIPS_OUTER, RIGHT_EYE
 from forgeline.sample import Role
 from forgeline.section import Section
 from forgeline.weights import Given, given_weights
 from generators.expression import Replay, counterparts, expression_of, fade
-from generators.plugin import Casting, Stream, face_of, spans
+from generators.plugin import Casting, Stream, face_of
 from generators.reenact import castable
 from generators.training import (
     Lesson,

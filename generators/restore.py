@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from forgeline.clip import Clip, Made, Mask, Picture, Track
+from forgeline.clip import Clip, Made, Mask, Picture, Track, spans
 from forgeline.errors import ModelError
 from forgeline.sample import Role
 from forgeline.section import Section
@@ -22,7 +22,7 @@ from forgeline.weights import Given
 from generators.align import Place, cut, ffhq, five, in_picture, laid, mask_of, oval, place, resized
 from generators.blend import mix
 from generators.onnx import Levels, Net, inputs_of, open_net, planes, shown, side_of
-from generators.plugin import Casting, Stream, face_of, spans
+from generators.plugin import Casting, Stream, face_of
 from generators.pose import steady
 from generators.warp import Box, face_box
 

@@ -12,7 +12,7 @@ import yaml
 from numpy.typing import NDArray
 
 from flows.params import load_params
-from forgeline.clip import Clip, Made, Mask, Picture, Segment
+from forgeline.clip import Clip, Made, Mask, Picture, Segment, spans
 from forgeline.errors import ParamsError, PromiseError
 from forgeline.section import Section
 from generators.attributes import Attributes
@@ -20,7 +20,7 @@ from generators.blend_swap import BlendSwap
 from generators.chain import Chain, Step, learner, modules
 from generators.dcgan import DCGAN
 from generators.lip_sync import LipSync
-from generators.plugin import Generator, spans
+from generators.plugin import Generator
 from generators.self_swap import SelfSwap
 from tests.people import FPS, FRAMES, UNSEEN, drawn
 
@@ -101,7 +101,8 @@ def test_real_steps_keep_what_generators_promise() -> None:
     made, frames = run(chain(BlendSwap(), LipSync()), parents)
     swap, swapped = run(BlendSwap(), parents)
     spoken, _ = run(LipSync(), parents)
-    assert made.sound is not None and spoken.sound is not None
+    assert made.sound is not None
+    assert spoken.sound is not None
     assert np.array_equal(made.sound.samples, spoken.sound.samples)
     assert {s.modality for s in made.segments} == {"video", "audio"}
     mouths = 0

@@ -17,13 +17,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from forgeline.clip import Clip, Made, Picture, Sound
+from forgeline.clip import Clip, Made, Picture, Sound, spans
 from forgeline.errors import MediaError
 from forgeline.mesh import LIPS_INNER, LIPS_OUTER
 from generators import training
 from generators.attributes import Attributes, edited
 from generators.lip_sync import LipSync, follow, speak
-from generators.plugin import Generator, Trained, spans
+from generators.plugin import Generator, Trained
 from generators.pose import axes
 from generators.table import GENERATORS
 from tests import tiny_onnx
