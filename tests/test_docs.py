@@ -26,7 +26,7 @@ def test_params_files_load_and_hold_what_the_tables_hold(name: str) -> None:
     alone = {generator for generator, section in params.generators.items() if not isinstance(section, Chain)}
     assert alone <= set(GENERATORS)
     if "tiny" not in name:
-        dear = {"reenact_net"} if name == "params.yaml" else set()  # two minutes of training before anything is to be seen
+        dear = {"reenact_net"} if name == "params.yaml" else set()  # ten minutes of training before anything is to be seen
         assert alone == set(GENERATORS) - dear - set(tiny_onnx.settings()), "those that a team's files are not needed for"
 
 
