@@ -91,6 +91,11 @@ class Made:
     sound: Sound | None
     segments: tuple[Segment, ...] = ()
 
+    @classmethod
+    def of(cls, clip: Clip, pictures: Iterator[tuple[Picture, Mask | None]], segments: tuple[Segment, ...] = ()) -> "Made":
+        """Other pictures for a clip that keeps its size, rate, length and sound."""
+        return cls(clip.media_type, clip.width, clip.height, clip.fps, clip.frames, pictures, clip.sound(), segments)
+
 
 def spans(changed: NDArray[np.bool_], fps: Fraction, modality: Literal["video", "audio"]) -> tuple[Segment, ...]:
     """The runs of changed frames (bool, one per frame) in seconds; none for a still image (`fps` 0)."""

@@ -62,16 +62,7 @@ class Attributes(Section):
                     move(picture, mask, mesh, edited(mesh, *(float(amount) for amount in amounts * swell)))
                 yield picture, mask
 
-        return Made(
-            media_type=target.media_type,
-            width=target.width,
-            height=target.height,
-            fps=target.fps,
-            frames=target.frames,
-            pictures=pictures(),
-            sound=target.sound(),
-            segments=spans(changed, target.fps, "video"),
-        )
+        return Made.of(target, pictures(), spans(changed, target.fps, "video"))
 
 
 def edited(mesh: Floats, smile: float, jaw: float, brow: float) -> Floats:

@@ -161,15 +161,10 @@ class AutoencoderSwap(Section):
         if self._nets is None:
             raise ModelError("autoencoder_swap", "has no model yet", "train it, then load the model")
         nets = _fitted(self._nets, people, source.name, self, rng) if self.fit else self._nets
-        return Made(
-            media_type=target.media_type,
-            width=target.width,
-            height=target.height,
-            fps=target.fps,
-            frames=target.frames,
-            pictures=_pictures(target, _Painter(nets, self, people[0], people[-1]), changed, rng),
-            sound=target.sound(),
-            segments=spans(changed, target.fps, "video"),
+        return Made.of(
+            target,
+            _pictures(target, _Painter(nets, self, people[0], people[-1]), changed, rng),
+            spans(changed, target.fps, "video"),
         )
 
 

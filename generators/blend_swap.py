@@ -128,16 +128,7 @@ def lay_face(
         donors, taker = _cut_out(source, moments), _cut_out(target, looks)
     face = _clearest(source.name, [donors[moment] for moment in moments])
     seam = _Seam(face, target.name, [taker[look] for look in looks], blend, rng)
-    return Made(
-        media_type=target.media_type,
-        width=target.width,
-        height=target.height,
-        fps=target.fps,
-        frames=target.frames,
-        pictures=_pictures(target, seam, changed),
-        sound=target.sound(),
-        segments=spans(changed, target.fps, "video"),
-    )
+    return Made.of(target, _pictures(target, seam, changed), spans(changed, target.fps, "video"))
 
 
 def _pictures(target: Clip, seam: "_Seam", changed: NDArray[np.bool_]) -> Iterator[tuple[Picture, Mask]]:

@@ -27,12 +27,4 @@ class Control(Section):
         """The parent's pictures and sound unchanged, with all-zero masks (none for sound alone)."""
         (target,) = parents
         untouched = np.zeros((target.height, target.width), np.uint8)
-        return Made(
-            media_type=target.media_type,
-            width=target.width,
-            height=target.height,
-            fps=target.fps,
-            frames=target.frames,
-            pictures=((picture, untouched) for picture in target.pictures()),
-            sound=target.sound(),
-        )
+        return Made.of(target, ((picture, untouched) for picture in target.pictures()))

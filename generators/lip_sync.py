@@ -5,6 +5,7 @@ show (teeth and cavity of a mouth that was shut) is painted.
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Annotated, ClassVar, Literal
 
 import numpy as np
@@ -96,16 +97,8 @@ class LipSync(Section):
                 yield picture, mask
 
         seconds = float(target.duration)
-        return Made(
-            media_type=target.media_type,
-            width=target.width,
-            height=target.height,
-            fps=target.fps,
-            frames=target.frames,
-            pictures=pictures(),
-            sound=fit(speech, seconds),
-            segments=(*spans(changed, target.fps, "video"), Segment(0.0, seconds, "audio")),
-        )
+        segments = (*spans(changed, target.fps, "video"), Segment(0.0, seconds, "audio"))
+        return replace(Made.of(target, pictures(), segments), sound=fit(speech, seconds))
 
 
 def follow(speech: Sound, frames: int, fps: float) -> tuple[Floats, Floats]:

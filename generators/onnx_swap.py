@@ -68,15 +68,10 @@ class OnnxSwap(Section):
         embed = _open_embedder(self.embedder)
         swap = _open_swapper(self.swapper, self.matrix, embed.length)
         who = swap.told(embed(source, moments))
-        return Made(
-            media_type=target.media_type,
-            width=target.width,
-            height=target.height,
-            fps=target.fps,
-            frames=target.frames,
-            pictures=_pictures(target, changed, lambda face: swap(face, who, self.levels), swap.side),
-            sound=target.sound(),
-            segments=spans(changed, target.fps, "video"),
+        return Made.of(
+            target,
+            _pictures(target, changed, lambda face: swap(face, who, self.levels), swap.side),
+            spans(changed, target.fps, "video"),
         )
 
 

@@ -97,16 +97,7 @@ class Reenact(Section):
                     _trim(mask, original, picture)
                 yield picture, mask
 
-        return Made(
-            media_type=target.media_type,
-            width=target.width,
-            height=target.height,
-            fps=target.fps,
-            frames=target.frames,
-            pictures=pictures(),
-            sound=target.sound(),
-            segments=spans(changed, target.fps, "video"),
-        )
+        return Made.of(target, pictures(), spans(changed, target.fps, "video"))
 
 
 def castable(target: Clip, driver: Clip, max_yaw: float) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:

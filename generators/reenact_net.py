@@ -164,16 +164,7 @@ class ReenactNet(Section):
                     animate(nets, picture, mask, square, own.keypoints[frame], wanted[frame])
                 yield picture, mask
 
-        return Made(
-            media_type=target.media_type,
-            width=target.width,
-            height=target.height,
-            fps=target.fps,
-            frames=target.frames,
-            pictures=pictures(),
-            sound=target.sound(),
-            segments=spans(changed, target.fps, "video"),
-        )
+        return Made.of(target, pictures(), spans(changed, target.fps, "video"))
 
 
 # --- What it sees

@@ -84,16 +84,7 @@ class Restore(Section):
             enhance: Enhance = _Classical(self.detail * float(rng.uniform(0.5, 1)))
         else:
             enhance = _by_net(self.net, self.method, self.levels, target)
-        return Made(
-            media_type=target.media_type,
-            width=target.width,
-            height=target.height,
-            fps=target.fps,
-            frames=target.frames,
-            pictures=_pictures(target, track, changed, enhance),
-            sound=target.sound(),
-            segments=spans(changed, target.fps, "video"),
-        )
+        return Made.of(target, _pictures(target, track, changed, enhance), spans(changed, target.fps, "video"))
 
 
 Enhance = Callable[[Picture, Floats | None, Box], Picture]
