@@ -13,7 +13,7 @@ from forgeline.sample import Role
 from forgeline.section import Section
 from generators.plugin import Casting, Stream, face_of
 from generators.pose import axes, steady, workable
-from generators.warp import move
+from generators.warp import move, trim
 
 Floats = NDArray[np.float32]
 Share = Annotated[float, Field(ge=0, le=0.3)]
@@ -55,11 +55,12 @@ class Attributes(Section):
             for frame, picture in enumerate(target.pictures()):
                 mask = np.zeros(picture.shape[:2], np.uint8)
                 if changed[frame]:
-                    picture = picture.copy()
+                    original, picture = picture, picture.copy()
                     mesh = steady(face_of(target), frame)
                     seconds = frame / float(target.fps) if target.fps else 0.0
                     swell = 1 + 0.2 * np.sin(2 * np.pi * seconds / period + phase)
                     move(picture, mask, mesh, edited(mesh, *(float(amount) for amount in amounts * swell)))
+                    trim(mask, original, picture)
                 yield picture, mask
 
         return Made.of(target, pictures(), spans(changed, target.fps, "video"))

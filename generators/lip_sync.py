@@ -22,7 +22,7 @@ from generators.blend_swap import SKIN
 from generators.mouth import known, paint
 from generators.plugin import Casting, Stream, face_of
 from generators.pose import axes, steady, workable
-from generators.warp import move
+from generators.warp import move, trim
 
 Floats = NDArray[np.float32]
 
@@ -88,12 +88,13 @@ class LipSync(Section):
             for frame, picture in enumerate(target.pictures()):
                 mask = np.zeros(picture.shape[:2], np.uint8)
                 if changed[frame]:
-                    picture = picture.copy()
+                    original, picture = picture, picture.copy()
                     mesh, spoken = moved(frame)
                     now = np.median(colours_at(picture, mesh)[SKIN], axis=0)
                     skin = now if skin is None else 0.9 * skin + 0.1 * now
                     move(picture, mask, mesh, spoken)
                     paint(picture, mask, spoken, skin, 1 - known(mesh, spoken))
+                    trim(mask, original, picture)
                 yield picture, mask
 
         seconds = float(target.duration)

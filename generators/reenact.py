@@ -6,7 +6,6 @@ No learned model: what the points of the other's mesh do against their own rest 
 from collections.abc import Iterator, Sequence
 from typing import Annotated, ClassVar, Literal
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
@@ -34,7 +33,7 @@ from generators.eyes import close_eyes
 from generators.mouth import known, paint
 from generators.plugin import Casting, Stream, face_of
 from generators.pose import facing, workable
-from generators.warp import move
+from generators.warp import move, trim
 
 Floats = NDArray[np.float32]
 
@@ -94,7 +93,7 @@ class Reenact(Section):
                     move(picture, mask, mesh, moved)
                     paint(picture, mask, moved, skin, 1 - known(mesh, moved))
                     close_eyes(picture, mask, moved, close[frame])
-                    _trim(mask, original, picture)
+                    trim(mask, original, picture)
                 yield picture, mask
 
         return Made.of(target, pictures(), spans(changed, target.fps, "video"))
@@ -148,15 +147,6 @@ def closing(own: Expression, other: Expression, trust: Floats) -> Floats:
     """By how much of what they are open the right and the left eye have to close: (frames, 2). Shut eyes can't be opened."""
     shut = trust[:, None] * other.shut
     return np.nan_to_num(np.clip((shut - own.shut) / np.maximum(1 - own.shut, 1e-6), 0, 1))
-
-
-def _trim(mask: Mask, original: Picture, picture: Picture) -> None:
-    """Take out of the mask, in place, where even skin came to lie on even skin: nothing changed there."""
-    x, y, width, height = cv2.boundingRect(mask)
-    part = slice(y, y + height), slice(x, x + width)
-    differs = (picture[part] != original[part]).any(2).astype(np.uint8)
-    cross = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
-    mask[part] *= np.asarray(cv2.morphologyEx(differs, cv2.MORPH_CLOSE, cross))
 
 
 def _away(rest: Floats, points: NDArray[np.int32]) -> Floats:
