@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from itertools import pairwise
 from pathlib import Path
@@ -58,7 +59,9 @@ class Server:
         env = self.checkout.env | {"FORGELINE_PREFECT_HOME": str(self.home), "PREFECT_WORKER_QUERY_SECONDS": "2"}
         command = ["python", "-m", "flows", "serve", "--port", str(self.port), "--deployments", str(self.deployments)]
         with (self.home / "serve.log").open("wb") as log:
-            self.process = subprocess.Popen(command, cwd=self.checkout.path, env=env, stdout=log, stderr=log)
+            # What a shell runs in the background ignores SIGINT, and hands that down.
+            heed = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+            self.process = subprocess.Popen(command, cwd=self.checkout.path, env=env, stdout=log, stderr=log, preexec_fn=heed)
         until("the server", self._is_up)
 
     def _is_up(self) -> bool:
