@@ -195,7 +195,8 @@ def test_a_certificate_that_has_run_out_vouches_no_more(who: Signer, authority: 
     end = time.monotonic() + 30
     while (found := read_credentials(path)).state == "trusted":
         assert time.monotonic() < end
-    assert (found.state, found.failures) == ("untrusted", ("signingCredential.untrusted", "signingCredential.expired"))
+    assert found.state == "untrusted"
+    assert "signingCredential.expired" in found.failures, "alone, where it ran out while it was looked at"
 
 
 def test_what_would_not_be_trusted_is_not_written(who: Signer, authority: Authority, tmp_path: Path) -> None:
