@@ -41,7 +41,7 @@ lint: setup
 	@mypy --no-error-summary
 
 test: lint
-	@pytest -n 2
+	@pytest -n 2 --dist worksteal
 
 build/quality:
 	@git clone --quiet . $@

@@ -14,12 +14,6 @@ import yaml
 from filelock import FileLock
 
 ROOT = Path(__file__).resolve().parents[1]
-LONG = ("test_rebuild.py", "test_rebuilding.py", "test_push.py", "test_signing.py", "test_consumer.py")
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Those that build whole datasets first: at the end one worker would be left with them, and the other with nothing."""
-    items.sort(key=lambda item: item.path.name not in LONG)
 
 
 @dataclass(frozen=True)
