@@ -50,10 +50,10 @@ def _rows(sheet: Picture) -> list[Picture]:
 
 
 def _wide(row: Picture) -> Picture:
-    """The row on ten tiles' width: what has no source is shown without one, what has no parents eight times."""
-    padded = np.full((TILE, 10 * TILE, 3), 255, np.uint8)
-    padded[:, : row.shape[1]] = row
-    return padded
+    """The row on ten tiles' width: what has no source has white in its place, what has no parents at the end."""
+    white = np.full((TILE, 10 * TILE - row.shape[1], 3), 255, np.uint8)
+    at = 3 * TILE if row.shape[1] == 9 * TILE else row.shape[1]
+    return np.hstack([row[:, :at], white, row[:, at:]])
 
 
 def _write(path: Path, picture: Picture) -> None:
