@@ -597,14 +597,17 @@ def test_a_mask_file_that_is_cut_off_is_refused(tmp_path: Path) -> None:
 
 
 def test_memory_does_not_grow_with_length() -> None:
-    """Through blend_swap and the seal: the longer clip has 100 pictures more, which would be 49 MiB if they were held."""
+    """Through blend_swap and the seal: the longer clip has 100 pictures more, which would be 49 MiB if they were held.
+
+    Without sound it takes 4 MiB more; the twenty seconds of sound, which is held whole and worked on in copies, 20.
+    """
     peaks = []
     for seconds in (8, 28):
         command = [sys.executable, "-m", "benchmarks.memory", str(seconds), "480", "360", "5"]
         env = os.environ | {"OMP_NUM_THREADS": "1"}
         done = subprocess.run(command, cwd=Path(__file__).parents[1], env=env, capture_output=True, text=True, check=True)
         peaks.append(float(done.stdout.splitlines()[-1].split("|")[5]))
-    assert peaks[1] - peaks[0] < 25
+    assert peaks[1] - peaks[0] < 40
 
 
 def test_channels_are_mixed_without_leaving_full_scale(tmp_path: Path) -> None:
