@@ -179,7 +179,8 @@ def _opened(parent: dict[str, Any]) -> Clip:
     if not path.is_file() or sha256_of(path) != parent["sha256"]:
         raise SourceError(path, "is not the file that was scanned", "run `python -m flows scan`, then `dvc repro`")
     track = load_track(Path(parent["track"])) if parent["track"] else None
-    return (open_video if parent["media_type"] == "video" else open_image)(path, track)
+    clip = (open_video if parent["media_type"] == "video" else open_image)(path, track)
+    return replace(clip, attributes=parent["attributes"])
 
 
 def _section(name: str, params: Params) -> Section:

@@ -33,7 +33,7 @@ from forgeline.errors import PromiseError
 from forgeline.files import prune, replacing, sha256_of, write_text
 from forgeline.lock import holding
 from forgeline.manifest import SCHEMA, demand, read_manifest, to_record
-from forgeline.recipe import digest
+from forgeline.recipe import canonical, digest
 from forgeline.sample import SPLITS, Sample
 
 CARD = workspace.RELEASE / "README.md"
@@ -60,6 +60,8 @@ _PLAIN = (
     "parents",
     "split",
     "recipe",
+    "attributes",
+    "drawn",
     "segments",
     "width",
     "height",
@@ -150,6 +152,7 @@ def _row(sample: Sample, scores: dict[str, float], names: list[str]) -> dict[str
     data = media.read_bytes()
     row = {name: getattr(sample, name) for name in _PLAIN}
     row.update({name: list(row[name]) for name in ("parents", "permitted_use", "ingredients")})
+    row.update({name: canonical(dict(row[name])) for name in ("attributes", "drawn")})
     row["segments"] = [asdict(s) for s in sample.segments]
     row["fps"] = float(sample.fps)
     row["media"] = {"bytes": data, "path": media.name}

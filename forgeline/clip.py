@@ -1,7 +1,7 @@
 """The media of one item, and the faces in it. Nothing here decodes or encodes: see `video`, `image` and `audio`."""
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Literal
 
@@ -47,7 +47,8 @@ class Clip:
 
     Each call of `pictures` starts a new pass and yields exactly `frames` pictures; `sound` decodes the whole sound (10 MB a
     minute at 44.1 kHz), cut or padded to the pictures' duration, or gives None. `fps` is exact; an image has one frame and
-    fps 0, sound alone has no frames. `track` is the face to work on, where one was asked for. `name` is for errors.
+    fps 0, sound alone has no frames. `track` is the face to work on, where one was asked for. `attributes` are what its corpus
+    declares of the person in it, by name (`glasses`: `round`), never guessed from a face. `name` is for errors.
     """
 
     media_type: MediaType
@@ -59,6 +60,7 @@ class Clip:
     sound: Callable[[], Sound | None]
     track: Track | None = None
     name: str = ""
+    attributes: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def duration(self) -> Fraction:
@@ -80,6 +82,7 @@ class Made:
     """What a generator hands to `watermark.seal`: one pass over pictures, each with the mask of what was changed in it.
 
     `pictures` yields `frames` times (picture, mask or None); all masks are given or none is. `sound` is the whole sound.
+    `drawn` is what chance decided, by name (`weather`: `rain`), and goes into the sample's row.
     """
 
     media_type: MediaType
@@ -90,11 +93,19 @@ class Made:
     pictures: Iterator[tuple[Picture, Mask | None]]
     sound: Sound | None
     segments: tuple[Segment, ...] = ()
+    drawn: Mapping[str, str | float] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, clip: Clip, pictures: Iterator[tuple[Picture, Mask | None]], segments: tuple[Segment, ...] = ()) -> "Made":
+    def of(
+        cls,
+        clip: Clip,
+        pictures: Iterator[tuple[Picture, Mask | None]],
+        segments: tuple[Segment, ...] = (),
+        drawn: Mapping[str, str | float] | None = None,
+    ) -> "Made":
         """Other pictures for a clip that keeps its size, rate, length and sound."""
-        return cls(clip.media_type, clip.width, clip.height, clip.fps, clip.frames, pictures, clip.sound(), segments)
+        size = clip.width, clip.height, clip.fps, clip.frames
+        return cls(clip.media_type, *size, pictures, clip.sound(), segments, drawn or {})
 
 
 def spans(changed: NDArray[np.bool_], fps: Fraction, modality: Literal["video", "audio"]) -> tuple[Segment, ...]:

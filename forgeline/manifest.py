@@ -26,6 +26,8 @@ _TYPES: dict[str, pa.DataType] = {
     "ingredients": _TEXTS,
     "segments": _SEGMENTS,
     "scores": pa.map_(pa.string(), pa.float64()),
+    "attributes": pa.map_(pa.string(), pa.string()),
+    "drawn": pa.map_(pa.string(), pa.string()),
     "width": pa.int32(),
     "height": pa.int32(),
     "frames": pa.int64(),
@@ -34,6 +36,7 @@ _TYPES: dict[str, pa.DataType] = {
     "duration_s": pa.float64(),
 }
 _LISTS = tuple(name for name, kind in _TYPES.items() if kind is _TEXTS)
+_MAPS = tuple(name for name, kind in _TYPES.items() if pa.types.is_map(kind))
 NAMES = tuple(f.name for f in fields(Sample))
 SCHEMA = pa.schema([pa.field(name, _TYPES.get(name, _TEXT)) for name in NAMES])
 _GIVEN = tuple(f.name for f in fields(Sample) if f.default is not None)
@@ -70,7 +73,7 @@ def to_record(sample: Sample) -> dict[str, Any]:
     record = {name: getattr(sample, name) for name in NAMES}
     record["fps"] = str(sample.fps)
     record.update({name: list(record[name]) for name in _LISTS})
-    record["scores"] = dict(sorted(sample.scores.items()))
+    record.update({name: dict(sorted(record[name].items())) for name in _MAPS})
     record["segments"] = [{"start_s": s.start_s, "end_s": s.end_s, "modality": s.modality} for s in sample.segments]
     return record
 
@@ -80,7 +83,7 @@ def from_record(record: dict[str, Any]) -> Sample:
     values = dict(record)
     values["fps"] = Fraction(values["fps"])
     values.update({name: tuple(values[name]) for name in _LISTS})
-    values["scores"] = dict(values["scores"])
+    values.update({name: dict(values[name]) for name in _MAPS})
     values["segments"] = tuple(Segment(**s) for s in values["segments"])
     return Sample(**values)
 

@@ -22,7 +22,9 @@ class Sample:
     `split` of an ingested sample is the corpus's official one, or None. `ingredients` are the marks that were found in
     what it was made from, as `<master key id>/<shard>/<mark id>`, or the key's id alone where no more could be read.
     `sound_mark_read` is how the mark in the sound was read back, None where the sound is absent or can't carry one;
-    `fingerprint` what the mark was issued for (`watermark.fingerprint`). Rows compare by value.
+    `fingerprint` what the mark was issued for (`watermark.fingerprint`). `attributes` are what the corpus declares of the
+    target, by name (`glasses`: `round`); `drawn` what chance decided when the sample was made (`weather`: `rain`, numbers as
+    text). Rows compare by value.
     """
 
     sample_id: str
@@ -64,5 +66,7 @@ class Sample:
     sha256: str = ""
     bytes: int = 0
     track: str | None = None
+    attributes: Mapping[str, str] = field(default_factory=dict)
+    drawn: Mapping[str, str] = field(default_factory=dict)
     scores: Mapping[str, float] = field(default_factory=dict)
     reason: str | None = None

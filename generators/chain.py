@@ -133,9 +133,11 @@ class Chain(Section):
             generator, chance = self.steps[last].generator, np.random.default_rng(seeds[last])
             partners = others if generator.casting == "pair" else ()
             if last == 0:
-                return generator((target, *partners) if target else (), chance)
+                made = generator((target, *partners) if target else (), chance)
+                return replace(made, drawn=_named(self.steps[0], made))
             so_far = _SoFar(lambda: make(last - 1), target)
-            return so_far.joined(generator((so_far.clip, *partners), chance))
+            made = so_far.joined(generator((so_far.clip, *partners), chance))
+            return replace(made, drawn={**so_far.drawn, **_named(self.steps[last], made)})
 
         return make(len(self.steps) - 1)
 
@@ -148,6 +150,7 @@ class _SoFar:
         self._unread: Made | None = self._first
         self._masks: deque[Mask | None] = deque()
         made = self._first
+        self.drawn = made.drawn
         self.clip = Clip(
             media_type=made.media_type,
             width=made.width,
@@ -158,6 +161,7 @@ class _SoFar:
             sound=lambda: made.sound,
             track=target.track if target else None,
             name=target.name if target else "a painted picture",
+            attributes=target.attributes if target else {},
         )
 
     def _pictures(self) -> Iterator[Picture]:
@@ -178,6 +182,11 @@ class _SoFar:
                 raise PromiseError(self.clip.name, what, "report it: a step must follow its last pass over its target")
             before = self._masks.popleft()
             yield picture, mask if before is None else before if mask is None else np.maximum(before, mask)
+
+
+def _named(step: Step, made: Made) -> dict[str, str | float]:
+    """What chance decided in one step, under the step's name: two steps may draw things of the same name."""
+    return {f"{step.name}.{what}": value for what, value in made.drawn.items()}
 
 
 def _union(segments: Sequence[Segment]) -> tuple[Segment, ...]:

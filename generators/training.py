@@ -212,8 +212,8 @@ def tensors_of(nets: Mapping[str, "nn.Module"]) -> dict[str, "Tensor"]:
     return {f"{name}/{part}": value for name, net in nets.items() for part, value in net.state_dict().items()}
 
 
-def open_model(folder: Path, name: str, nets: Mapping[str, "nn.Module"]) -> None:
-    """Fill `nets` from the model of the generator `name` and make them ready for use.
+def open_model(folder: Path, name: str, nets: Mapping[str, "nn.Module"]) -> dict[str, "Tensor"]:
+    """Fill `nets` from the model of the generator `name`, make them ready for use, and give what the model holds beside them.
 
     Raises ModelError when there is no model, or it is of other nets.
     """
@@ -230,6 +230,7 @@ def open_model(folder: Path, name: str, nets: Mapping[str, "nn.Module"]) -> None
             net.to(where).eval()
     except (SafetensorError, RuntimeError) as error:
         raise ModelError(path, f"is not a model of this generator ({' '.join(str(error).split())})", todo) from error
+    return tensors
 
 
 def _fill(net: "nn.Module", start: str, tensors: dict[str, "Tensor"]) -> None:

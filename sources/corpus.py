@@ -56,7 +56,7 @@ class Found:
     `video_label` and `audio_label` are those of the streams if there are such: None is a stream that the corpus does not
     have, and in a fake with both None the corpus does not say which stream was changed. People and `origin` are named as
     the corpus names them. `base` is the path of the real video that a fake was made from, where that is here.
-    `group` is what the report counts it under.
+    `group` is what the report counts it under. `attributes` are what the corpus declares of the target, by name.
     """
 
     group: str
@@ -71,6 +71,7 @@ class Found:
     origin: str | None = None
     split: Split | None = None
     mask: str | None = None
+    attributes: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -175,6 +176,7 @@ class Corpus:
             parents=parents,
             origin=clip.origin,
             split=clip.split,
+            attributes=clip.attributes,
             mask=None if clip.mask is None else f"{RAW}/{self.name}/{clip.mask}",
             licence=self.terms.licence,
             permitted_use=self.terms.permitted_use,

@@ -2,6 +2,10 @@
 
     <root>/<person>/<clip>.mp4              also .mov .m4v .mkv .webm .avi .mpg .mpeg, .png .jpg .jpeg, .wav .flac
     <root>/<person>/<clip>.truth.json, .key what is known of the clip (the demo's renderer writes them); optional
+    <root>/attributes.csv                   what people declared of themselves; optional
+
+`attributes.csv` begins with a column `person` and goes on with a column an attribute, in words or numbers: `person,glasses`,
+then `anna,none`. An empty cell says nothing. What a face looks like is never guessed from pictures.
 
 `<person>` is a name or a number: letters, digits, `_`, `-` and `.`, beginning with a letter or digit. Every one of them has
 a record under `terms.people`: on what basis they agreed, to the use of their face, voice or both, until when. A folder
@@ -12,7 +16,9 @@ Licence: what the people's contracts say; the operator writes it into `terms`. N
 recordings: neither splits nor what was cut from the same recording.
 """
 
+import csv
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -21,10 +27,12 @@ from pydantic import field_validator
 from forgeline.errors import SourceError
 from forgeline.inventory import Inventory
 from forgeline.terms import Consent, Terms
-from sources.corpus import RAW, Corpus, Found, Source, media_type
+from sources.corpus import RAW, Corpus, Found, Source, media_type, read_json, read_text
 
+_ATTRIBUTE = re.compile(r"[a-z][a-z0-9_]{0,39}")
 _PERSON = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _FEWEST = 4
+_ATTRIBUTES = "attributes.csv"
 
 TEMPLATE = Terms(
     agreement="name of the release form that everyone signed",
@@ -69,7 +77,9 @@ class Folder(Source):
 
     def __call__(self, name: str, root: Path, inventory: Inventory) -> Corpus:
         """Real clips of the people under `terms.people`; SourceError when fewer than four of them have any."""
-        corpus = _people(name, self.terms, inventory)
+        declared = _declared(root, inventory) if _ATTRIBUTES in inventory.files else {}
+        said = {path: declared.get(path.partition("/")[0], {}) for path in inventory.files}
+        corpus = _people(name, self.terms, inventory, said)
         here = {clip.target for clip in corpus.found.values()}
         if len(here) < _FEWEST:
             raise SourceError(f"{RAW}/{name}", f"clips of {len(here)} people with consent", f"have at least {_FEWEST} people")
@@ -93,13 +103,39 @@ class Demo(Source):
 
     def __call__(self, name: str, root: Path, inventory: Inventory) -> Corpus:
         """Real clips, as far as rendered people can be called real."""
-        return _people(name, self.terms, inventory)
+        said = {path: _rendered(root, inventory, path) for path in inventory.files if media_type(path)}
+        return _people(name, self.terms, inventory, said)
 
 
-def _people(name: str, terms: Terms, inventory: Inventory) -> Corpus:
+def _declared(root: Path, inventory: Inventory) -> dict[str, dict[str, str]]:
+    """What each person declared, by attribute."""
+    where = f"{RAW}/{root.name}/{_ATTRIBUTES}"
+    rows = csv.reader(read_text(root, inventory, _ATTRIBUTES).splitlines())
+    head, *others = [[cell.strip() for cell in row] for row in rows if any(cell.strip() for cell in row)] or [[]]
+    if head[:1] != ["person"] or len(set(head)) != len(head) or not all(_ATTRIBUTE.fullmatch(name) for name in head):
+        what = f"begins with {','.join(head)[:80]!r}"
+        raise SourceError(where, what, "begin with `person,` and a column an attribute, named in small letters, digits and _")
+    declared: dict[str, dict[str, str]] = {}
+    for row in others:
+        if len(row) != len(head) or row[0] in declared:
+            what = f"{row[0]!r} has {len(row)} cells, or more than one row"
+            raise SourceError(where, what, f"give each person one row of {len(head)} cells")
+        declared[row[0]] = {name: cell for name, cell in zip(head[1:], row[1:], strict=True) if cell}
+    return declared
+
+
+def _rendered(root: Path, inventory: Inventory, path: str) -> dict[str, str]:
+    """What the renderer says of the person in a clip."""
+    truth = str(Path(path).with_suffix(".truth.json"))
+    told = read_json(root, inventory, truth) if truth in inventory.files else {}
+    said = told.get("attributes", {}) if isinstance(told, dict) else {}
+    return {str(name): str(value) for name, value in said.items()}
+
+
+def _people(name: str, terms: Terms, inventory: Inventory, attributes: Mapping[str, Mapping[str, str]]) -> Corpus:
     found: dict[str, Found] = {}
     refused: dict[str, str] = {}
-    known = {path for path in inventory.files if path.endswith((".truth.json", ".key"))}
+    known = {path for path in inventory.files if path.endswith((".truth.json", ".key")) or path == _ATTRIBUTES}
     for path in inventory.files:
         person, _, clip = path.partition("/")
         kind = media_type(path)
@@ -115,6 +151,7 @@ def _people(name: str, terms: Terms, inventory: Inventory) -> Corpus:
             audio_label=None if kind == "image" else "real",
             target=person,
             apparent=person,
+            attributes=attributes.get(path, {}),
         )
     with_clips = {clip.target for clip in found.values()}
     return Corpus(

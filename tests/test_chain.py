@@ -55,7 +55,7 @@ class Stripe(Section):
 
         changed = np.arange(target.frames) % 2 == self.top % 2
         whole = (target.media_type, target.width, target.height, target.fps, target.frames)
-        return Made(*whole, pictures(), target.sound(), spans(changed, target.fps, "video"))
+        return Made(*whole, pictures(), target.sound(), spans(changed, target.fps, "video"), {"lift": lift})
 
 
 def chain(*sections: Section) -> Chain:
@@ -92,7 +92,10 @@ def test_a_first_step_in_a_chain_makes_what_its_own_chance_says() -> None:
     first, second = (picture.astype(int)[row] for picture, row in ((one[0][0], 10), (one[1][0], 21)))
     originals = list(drawn(1).pictures())
     assert np.ptp(first ^ originals[0][10]) == np.ptp(second ^ originals[1][21]) == 0
-    assert (first ^ originals[0][10])[0, 0] != (second ^ originals[1][21])[0, 0], "both steps drew the same"
+    lifts = {"step_0.lift": int((first ^ originals[0][10])[0, 0]), "step_1.lift": int((second ^ originals[1][21])[0, 0])}
+    assert len(set(lifts.values())) == 2, "both steps drew the same"
+    made, _ = run(chain(Stripe(top=10), Stripe(top=21)), [drawn(1)])
+    assert made.drawn == lifts
 
 
 def test_real_steps_keep_what_generators_promise() -> None:

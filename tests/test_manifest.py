@@ -55,6 +55,8 @@ def pair(number: int, split: str, **control: Any) -> list[Sample]:
         "mark_key_id": f"demo/{split}",
         "mark_read": "payload",
         "fingerprint": "0" * 96,
+        "attributes": {"glasses": "round", "age": "71"},
+        "drawn": {"weather": "rain"},
         "scores": {"mark_score": 20.5},
     }
     rows = [

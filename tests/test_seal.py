@@ -17,6 +17,7 @@ from forgeline.clip import Made, Mask, Picture, Segment, Sound
 from forgeline.errors import FactoryError, MediaError, PromiseError
 from forgeline.image import open_image
 from forgeline.video import Encoding, VideoWriter, open_video, read_masks
+from tests.test_manifest import little
 from watermark.gate import examine
 from watermark.keys import DEMO, master
 from watermark.metadata import Tag, append_to_mp4, read_tag
@@ -79,6 +80,15 @@ def test_a_video_is_sealed_with_its_masks_sound_and_tag(tmp_path: Path) -> None:
     sound = open_video(path).sound()
     assert sound is not None
     assert np.abs(sound.samples - tone().samples).max() < 1e-4
+
+
+def test_a_row_tells_what_chance_decided(tmp_path: Path) -> None:
+    made = replace(video(pairs()), drawn={"weather": "rain", "kelvin": 5400.0, "copies_refused": 0, "smile": -0.08125})
+    row = next(iter(little()))
+    sealed = seal(made, tmp_path / "a.mp4", MARK, KEY, TAG, SETTINGS)
+    assert sealed.noted(row).drawn == {"weather": "rain", "kelvin": "5400", "copies_refused": "0", "smile": "-0.08125"}
+    again = replace(sealed, drawn={})
+    assert again.noted(sealed.noted(row)).drawn == sealed.noted(row).drawn, "a variant is of its parent's making"
 
 
 def test_other_readers_still_open_the_file(tmp_path: Path) -> None:

@@ -91,10 +91,46 @@ def test_folder_is_for_at_least_four_people() -> None:
         Folder(terms=CONSENTED.model_copy(update={"people": PEOPLE | {"../x": PEOPLE["anna"]}}))
 
 
-def test_demo_has_fixed_terms() -> None:
-    corpus = Demo()("demo", Path("unread"), listed(["000/1.mp4", "000/1.truth.json"]))
+def people_with(tmp_path: Path, declared: str | None) -> dict[str, Sample]:
+    """The rows of a folder of four people and their `attributes.csv`."""
+    files: dict[str, str | bytes] = {f"{name}/1.mp4": b"" for name in PEOPLE}
+    if declared is not None:
+        files["attributes.csv"] = declared
+    return by_path(Folder(terms=CONSENTED)("vox", tmp_path / "raw", on_disk(tmp_path / "raw", files)))
+
+
+def test_people_declare_their_attributes(tmp_path: Path) -> None:
+    rows = people_with(tmp_path, "\ufeffperson,glasses, age\r\nanna,none,33\r\n\r\nben, round ,\r\n")
+    assert rows["anna/1.mp4"].attributes == {"glasses": "none", "age": "33"}
+    assert rows["ben/1.mp4"].attributes == {"glasses": "round"}
+    assert rows["carl/1.mp4"].attributes == {}
+    assert "attributes.csv" not in rows
+    assert people_with(tmp_path / "none", None)["anna/1.mp4"].attributes == {}
+
+
+@pytest.mark.parametrize(
+    ("declared", "error"),
+    [
+        ("\n", "begins with ''; begin with `person,`"),
+        ("name,glasses\nanna,none", "begins with 'name,glasses'"),
+        ("person,Eye Wear\nanna,none", "named in small letters"),
+        ("person,glasses,glasses\nanna,none,none", "begins with"),
+        ("person,glasses\nanna", "'anna' has 1 cells"),
+        ("person,glasses\nanna,none\nanna,round", "more than one row"),
+    ],
+)
+def test_a_wrong_table_of_attributes_is_refused(tmp_path: Path, declared: str, error: str) -> None:
+    with pytest.raises(SourceError, match=error):
+        people_with(tmp_path, declared)
+
+
+def test_demo_has_fixed_terms(tmp_path: Path) -> None:
+    truth = json.dumps({"attributes": {"age": 71, "glasses": "round"}})
+    inventory = on_disk(tmp_path / "raw", {"000/1.mp4": b"", "000/1.truth.json": truth})
+    corpus = Demo()("demo", tmp_path / "raw", inventory)
     (row,) = corpus
     assert (row.target_id, row.licence, row.reason) == ("demo:000", "CC0-1.0", None)
+    assert row.attributes == {"age": "71", "glasses": "round"}
     with pytest.raises(ValidationError, match="fixed"):
         Demo(terms=TEMPLATE)
 

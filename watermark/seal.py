@@ -8,7 +8,7 @@ import errno
 import hashlib
 import math
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -73,10 +73,11 @@ class Sealed:
     psnr: float | None
     fingerprint: str
     segments: tuple[Segment, ...]
+    drawn: Mapping[str, str | float]
 
     def noted(self, sample: Sample) -> Sample:
-        """The sample's row with all that was read back, and when it was changed. It keeps the mask it has where the file came
-        with none."""
+        """The sample's row with all that was read back, when it was changed, and what chance decided. It keeps the mask that it
+        has where the file came with none, and what it says of chance where nothing new was drawn."""
         scores = {
             "mark_score": self.verdict.score,
             "mark_score_attacked": self.verdict.attacked,
@@ -96,6 +97,7 @@ class Sealed:
             sound_mark_read=self.verdict.sound_mark_read,
             fingerprint=self.fingerprint,
             segments=self.segments,
+            drawn={name: _said(value) for name, value in self.drawn.items()} or sample.drawn,
             sha256=self.sha256,
             bytes=self.bytes,
             scores={name: round(value, 3) for name, value in scores.items() if value is not None},
@@ -191,6 +193,7 @@ def _sealed(
         psnr=written.psnr(made.width * made.height * 3),
         fingerprint=written.fingerprint.hex,
         segments=made.segments,
+        drawn=made.drawn,
     )
 
 
@@ -319,6 +322,10 @@ def _check_masks(written: _Written, path: Path, media_type: str) -> None:
         found.update(mask.tobytes())
     if found.digest() != written.mask_hash.digest():
         raise PromiseError(path, "does not give its masks back", "report it")
+
+
+def _said(value: str | float) -> str:
+    return value if isinstance(value, str) else f"{value:.4g}"
 
 
 def _settled(path: Path) -> tuple[str, int]:
