@@ -26,8 +26,8 @@ setup: .venv/ready
 	@$(PYTHON) -m venv --clear .venv
 	@$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]' || \
 	  { echo "setup: the packages could not be installed; is the package index within reach?" >&2; exit 1; }
-	@echo "setup: the face nets"
-	@$(BIN)/python -m flows weights face_detector face_mesh
+	@echo "setup: the nets that find faces and people"
+	@$(BIN)/python -m flows weights face_detector face_mesh selfie_segmentation
 	@touch $@
 
 dataset: setup

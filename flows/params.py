@@ -274,8 +274,9 @@ def _said(first: Any, model: type[BaseModel]) -> tuple[str, str]:
         return "is missing", "add it"
     what = str(first["msg"]).removeprefix("Value error, ")
     field = fields.get(name)
+    given = "" if isinstance(first["input"], dict) else f" (it is {first['input']!r})"
     return (
-        f"{what[0].lower()}{what[1:]} (it is {first['input']!r})",
+        f"{what[0].lower()}{what[1:]}{given}",
         f"correct it{f': {field.description}' if field and field.description else ''}",
     )
 

@@ -8,7 +8,19 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("forgeline", "sources", "generators", "evaluators", "watermark", "flows")
-LIBRARIES = ("av", "numba", "numpy", "onnxruntime", "opencv-python-headless", "pillow", "scipy", "soxr", "torch")
+LIBRARIES = (
+    "av",
+    "diffusers",
+    "numba",
+    "numpy",
+    "onnxruntime",
+    "opencv-python-headless",
+    "pillow",
+    "scipy",
+    "soxr",
+    "torch",
+    "transformers",
+)
 """Those whose version can change a sample's bytes."""
 
 

@@ -101,6 +101,13 @@ WEIGHTS: dict[str, ModelFile] = {
         licence="Apache-2.0",
         origin=_mediapipe("face_landmark/face_landmark.tflite"),
     ),
+    "selfie_segmentation": ModelFile(
+        file="selfie_segmentation.tflite",
+        sha256_prefix="9ee168ec7c8f2a16c56fe8e1cfbc514974cbbb7e434051b455635f1bd1462f5c",
+        size=249505,
+        licence="Apache-2.0",
+        origin=_mediapipe("selfie_segmentation/selfie_segmentation.tflite"),
+    ),
     "inception": ModelFile(
         file="pt_inception-2015-12-05-6726825d.pth",
         sha256_prefix="6726825d",

@@ -1,15 +1,14 @@
 """Whether a painted portrait is a copy of a face that was learned from: copies are painted anew, and counted.
 
-Faces are compared by their outlines (histograms of oriented gradients, Dalal and Triggs 2005) and by their colours on 16 x 16
-cells. What a copy is, is measured on the faces themselves: one that is as near to a face as that face is to itself when it
-was blurred, moved by up to two pixels, and made lighter or darker. Mirrored faces count, too: nets learn from both. Other
-people are further away: on eleven speakers of GRID and eight people of the demo by a quarter at least, whatever the frame.
+Faces are compared by outlines and colours (`forgeline.likeness`). What a copy is, is measured on the faces themselves: one
+that is as near to a face as that face is to itself when it was blurred, moved by up to two pixels, and made lighter or darker.
+Mirrored faces count, too: nets learn from both. Other people are further away: among eleven speakers of GRID and eight people
+of the demo by a quarter at least, whatever the frame.
 """
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 
 from forgeline.clip import Picture
 from forgeline.errors import MediaError, ModelError
+from forgeline.likeness import outlines_and_colours
 from generators.portrait import NATIVE
 
 if TYPE_CHECKING:
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 TRIES = 20
 _NAME = "learned from"
 _QUANTILE = 0.99
-_CELLS = 16
 _MEASURED = 512
 """Faces on which it is measured what a copy is."""
 
@@ -60,7 +59,9 @@ class Seen:
         likeness = max(float((self.features @ _features(side)).max()) for side in (portrait, portrait[:, ::-1]))
         return _distance(likeness) / self.limit
 
-    def nobody(self, paint: Callable[[np.random.Generator], Picture], rng: np.random.Generator) -> tuple[Picture, dict[str, float]]:
+    def nobody(
+        self, paint: Callable[[np.random.Generator], Picture], rng: np.random.Generator
+    ) -> tuple[Picture, dict[str, float]]:
         """A portrait (64, 64, 3) by `paint` that is no copy, and what to say of it in the sample's row.
 
         Raises MediaError when each of TRIES portraits is a copy.
@@ -73,21 +74,8 @@ class Seen:
         raise MediaError("portrait", what, "give the generator more people to learn from, or fewer steps")
 
 
-@cache
-def _descriptor() -> Any:
-    return cv2.HOGDescriptor((NATIVE, NATIVE), (32, 32), (16, 16), (16, 16), 9)
-
-
 def _features(portrait: Picture) -> NDArray[np.float32]:
-    """Unit features (1092,) of a portrait (64, 64, 3): half of their square is the outlines', half the colours'."""
-    outlines = _descriptor().compute(cv2.cvtColor(np.ascontiguousarray(portrait), cv2.COLOR_RGB2GRAY)).ravel()
-    cells = cv2.resize(portrait, (_CELLS, _CELLS), interpolation=cv2.INTER_AREA).astype(np.float32)
-    colours = (cells - cells.mean((0, 1))).ravel()  # whatever light there is
-    return np.concatenate([_unit(outlines), _unit(colours)]) * np.float32(np.sqrt(0.5))
-
-
-def _unit(row: NDArray[np.float32]) -> NDArray[np.float32]:
-    return np.asarray(row / max(float(np.linalg.norm(row)), 1e-6), np.float32)
+    return outlines_and_colours(np.ascontiguousarray(portrait)).astype(np.float32)
 
 
 def _distance(likeness: float) -> float:
@@ -103,7 +91,7 @@ def _limit(faces: NDArray[np.uint8]) -> float:
 
 def _altered(face: Picture, rng: np.random.Generator) -> Picture:
     """Blurred, moved by up to two pixels each way and relit by up to a fifth, as a copy by a net is."""
-    move = np.float32([[1, 0, rng.uniform(-2, 2)], [0, 1, rng.uniform(-2, 2)]])
+    move = np.array([[1, 0, rng.uniform(-2, 2)], [0, 1, rng.uniform(-2, 2)]])
     moved = cv2.warpAffine(face, move, (NATIVE, NATIVE), borderMode=cv2.BORDER_REFLECT_101)
     soft = cv2.GaussianBlur(moved, (0, 0), rng.uniform(0.3, 1.5))
     return np.asarray(cv2.convertScaleAbs(soft, alpha=rng.uniform(0.8, 1.2)), np.uint8)
