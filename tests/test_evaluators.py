@@ -337,7 +337,7 @@ def test_batches_leave_no_trace(batch: int, monkeypatch: pytest.MonkeyPatch) -> 
     for name, rows in expected.items():
         assert list(rows) == list(found[name])
         for key, values in rows.items():
-            assert np.array_equal(values, found[name][key])
+            assert np.array_equal(values, found[name][key], equal_nan=True)
 
 
 def test_order_leaves_no_trace() -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from benchmarks.generators.measures import Changes, expression_error, kernel_distance, turned
+from benchmarks.generators.measures import Changes, expression_error, kernel_distance, precision_recall, turned
 from forgeline.clip import Mask, Picture, Track
 from forgeline.mesh import LEFT_EYE_CORNER, LIPS_INNER, RIGHT_EYE_CORNER
 
@@ -115,3 +115,19 @@ def test_kernel_distance_is_none_between_sets_of_one_kind_even_of_pairs() -> Non
     assert kernel_distance(one, one) == pytest.approx(0)
     assert abs(kernel_distance(one, rng.normal(0, 1, (400, 4)))) < 0.05
     assert kernel_distance(one, one + 1) > 1
+
+
+def test_precision_and_recall_count_what_lies_within_a_neighbours_reach() -> None:
+    rng = np.random.default_rng(1)
+    made, real = rng.normal(0, 1, (30, 3)), rng.normal(0.7, 0.5, (20, 3))
+
+    def share(some: NDArray[np.float64], others: NDArray[np.float64]) -> float:
+        reach = [sorted(np.linalg.norm(o - p) for p in others)[3] for o in others]
+        return float(np.mean([any(np.linalg.norm(s - o) <= r for o, r in zip(others, reach, strict=True)) for s in some]))
+
+    assert precision_recall(made, real) == pytest.approx((share(made, real), share(real, made)))
+    assert precision_recall(made, made) == (1, 1)
+    assert precision_recall(made, made + 100) == (0, 0)
+    narrow = made[0] + rng.normal(0, 0.01, (30, 3))
+    precision, recall = precision_recall(narrow, made)
+    assert precision > 0.9 > 0.2 > recall

@@ -139,3 +139,24 @@ def kernel_distance(one: NDArray[np.floating[Any]], other: NDArray[np.floating[A
         return float((similar.sum() - np.trace(similar)) / (len(a) * (len(a) - 1)))
 
     return apart(first, first) + apart(second, second) - 2 * apart(first, second)
+
+
+def precision_recall(made: NDArray[np.floating[Any]], real: NDArray[np.floating[Any]], k: int = 3) -> tuple[float, float]:
+    """The shares of made features (n, d) that lie among the real ones (m, d), and of real ones among the made.
+
+    One lies among others where it is no further from one of them than that one's `k`-th neighbour is (Kynkäänniemi et al. 2019,
+    "Improved Precision and Recall Metric", section 2).
+    """
+
+    def among(some: Floats, others: Floats) -> float:
+        reach = np.sort(_apart(others, others), axis=1)[:, k]
+        return float((_apart(some, others) <= reach).any(axis=1).mean())
+
+    one, other = made.astype(np.float64), real.astype(np.float64)
+    return among(one, other), among(other, one)
+
+
+def _apart(one: Floats, other: Floats) -> Floats:
+    """Squared distances (n, m) of rows."""
+    squared: Floats = np.square(one).sum(1)[:, None] + np.square(other).sum(1) - 2 * one @ other.T
+    return np.maximum(squared, 0)

@@ -1,5 +1,6 @@
 """People in front of a camera: clips with their faces followed, in memory, of the demo corpus or of a folder."""
 
+import json
 from dataclasses import replace
 from fractions import Fraction
 from itertools import islice
@@ -43,8 +44,11 @@ def _followed(paths: list[Path]) -> list[Clip]:
         pictures = list(islice(film.pictures(), LONGEST))
         clip = in_memory(film.name, film.fps, pictures, film.sound())
         tracks = track_faces(clip, finder)
+        truth = path.with_suffix(".truth.json")
+        declared = json.loads(truth.read_text())["attributes"] if truth.exists() else {}
         if tracks:
-            people.append(replace(clip, track=tracks[0]))
+            attributes = {name: str(value) for name, value in declared.items()}
+            people.append(replace(clip, track=tracks[0], attributes=attributes))
     return people
 
 
