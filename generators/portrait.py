@@ -1,14 +1,22 @@
 """A head cut out of a picture, the way models of single faces see it, and the way back to a size that can carry a
-mark."""
+mark; and portraits as nets learn from them and give them."""
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from forgeline.clip import Picture
+from forgeline.clip import Clip, Picture
+from generators.training import kept, moments
+
+if TYPE_CHECKING:  # torch takes seconds, and a photograph needs none
+    from torch import Tensor
 
 NATIVE = 64
 """Side of a portrait in pixels."""
+FACES_A_CLIP = 32
 
 
 def portrait(picture: Picture, points: NDArray[np.float32]) -> Picture:
@@ -42,3 +50,39 @@ def enlarge(small: Picture, size: int) -> Picture:
     those that were made, so that scaling tells nothing.
     """
     return np.asarray(cv2.resize(small, (size, size), interpolation=cv2.INTER_CUBIC))
+
+
+# --- Many of them
+
+
+def portraits(clips: Iterable[Clip], rng: np.random.Generator, most: int) -> NDArray[np.uint8]:
+    """Portraits (n, 64, 64, 3) from clips that show a face, up to FACES_A_CLIP from each; n is at most `most`.
+
+    Of more, a sample is drawn without regard to their order. Raises MediaError when a clip is shorter than it says.
+    """
+    met = (
+        portrait(picture, clip.track.points[frame])
+        for clip in clips
+        if clip.track is not None
+        for frame, picture in moments(clip, FACES_A_CLIP)
+    )
+    faces = kept(met, most, rng)
+    return np.stack(faces) if faces else np.empty((0, NATIVE, NATIVE, 3), np.uint8)
+
+
+def tensor_of(pictures: NDArray[Any]) -> "Tensor":
+    """Pictures (n, side, side, 3) of any type in 0 … 255 as float32 (n, 3, side, side) in -1 … 1, on the CPU."""
+    import torch
+
+    return torch.from_numpy(np.ascontiguousarray(pictures.transpose(0, 3, 1, 2), np.float32) / np.float32(127.5) - 1)
+
+
+def pictures_of(tensor: "Tensor") -> NDArray[np.uint8]:
+    """Pictures uint8 (n, side, side, 3) from (n, 3, side, side) in -1 … 1 on any device; what lies beyond is cut off."""
+    levels = (tensor.detach().float().permute(0, 2, 3, 1).cpu().numpy() + 1) * 127.5
+    return np.asarray(np.ascontiguousarray(levels.round().clip(0, 255)).astype(np.uint8))
+
+
+def sheet(pictures: NDArray[np.uint8]) -> Picture:
+    """32 portraits (32, 64, 64, 3), eight in a row: (256, 512, 3)."""
+    return np.ascontiguousarray(pictures.reshape(4, 8, NATIVE, NATIVE, 3).transpose(0, 2, 1, 3, 4).reshape(4 * NATIVE, -1, 3))

@@ -7,7 +7,11 @@ from generators.autoencoder_swap import AutoencoderSwap
 from generators.blend_swap import BlendSwap
 from generators.control import Control
 from generators.dcgan import DCGAN
+from generators.diffusion import Diffusion
+from generators.environment import Environment
 from generators.image_control import ImageControl
+from generators.inpaint import Inpaint
+from generators.latent_attributes import LatentAttributes
 from generators.lip_sync import LipSync
 from generators.onnx_self import OnnxSelf
 from generators.onnx_swap import OnnxSwap
@@ -15,6 +19,8 @@ from generators.reenact import Reenact
 from generators.reenact_net import ReenactNet
 from generators.restore import Restore
 from generators.self_swap import SelfSwap
+from generators.style_gan import StyleGAN
+from generators.vae import VAE
 
 GENERATORS: dict[str, type[Section]] = {
     "control": Control,
@@ -26,9 +32,15 @@ GENERATORS: dict[str, type[Section]] = {
     "onnx_self": OnnxSelf,
     "lip_sync": LipSync,
     "attributes": Attributes,
+    "latent_attributes": LatentAttributes,
     "reenact": Reenact,
     "reenact_net": ReenactNet,
+    "inpaint": Inpaint,
     "restore": Restore,
+    "environment": Environment,
     "image_control": ImageControl,
     "dcgan": DCGAN,
+    "style_gan": StyleGAN,
+    "vae": VAE,
+    "diffusion": Diffusion,
 }
