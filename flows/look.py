@@ -120,7 +120,11 @@ def _figure(sample: Sample, strips: Sequence[_Strip], tag: str) -> str:
             f'<img src="{source}" alt="">' if tag == "img" else f'<video src="{source}" muted loop preload="metadata"></video>'
         )
         shown.append(f"<div>{media}<b>{strip.name}</b> {html.escape(strip.who)}</div>")
-    said = f"{sample.sample_id} · {sample.role} · {sample.split}" + "".join(
-        f" · {name} {value:.3g}" for name, value in sorted(sample.scores.items())
+    said = " · ".join(
+        [
+            *(sample.sample_id, sample.role, str(sample.split)),
+            *(f"{name} {value}" for name, value in sorted(sample.drawn.items())),
+            *(f"{name} {value:.3g}" for name, value in sorted(sample.scores.items())),
+        ]
     )
     return f"<figure>{''.join(shown)}<figcaption>{html.escape(said)}</figcaption></figure>"

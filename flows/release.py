@@ -248,7 +248,7 @@ People: {", ".join(f"{people[s]} in {s}" for s in SPLITS)}; nobody is in two spl
 says, frame by frame, what was changed, and `segments` when; the mask of a control is empty. Null twins (the machinery with the
 person's own face) are in a config of their own.
 
-## How it was checked
+{_nobodies(rows)}## How it was checked
 
 Every mark was read back from the finished file before the file got its name, with {key}. The audit compared plan, records
 and files, splits, pairs and terms, and passed. What is behind each figure: `data/scores/about.json` of the same version.
@@ -268,6 +268,39 @@ and files, splits, pairs and terms, and passed. What is behind each figure: `dat
 
 `dvc repro` at this version gives the same bytes with Python {sys.version_info.major}.{sys.version_info.minor}, the packages of
 `constraints.txt` and a processor like this one: {processor()}.
+"""
+
+
+def _nobodies(rows: Sequence[Sample]) -> str:
+    """What was measured of the faces of people who don't exist, a line a method; nothing where there are none."""
+    measured: dict[str, list[tuple[float, int]]] = defaultdict(list)
+    unknown: Counter[str] = Counter()
+    for row in rows:
+        if row.content_class == "fully_synthetic" and row.variant == "master":
+            near = {name.rpartition(".")[2]: value for name, value in row.drawn.items()}  # a chain names its steps
+            if "nearest_face" in near:
+                measured[row.method].append((float(near["nearest_face"]), int(near["copies_refused"])))
+            else:
+                unknown[row.method] += 1
+    lines = [
+        f"| {method} | {len(each)} | {min(each)[0]:.2f} | {sum(copies for _, copies in each)} |"
+        for method, each in sorted(measured.items())
+    ]
+    lines += [
+        f"| {method} | {count} | not known: its training faces are not here | – |" for method, count in sorted(unknown.items())
+    ]
+    if not lines:
+        return ""
+    table = "\n".join(lines)
+    return f"""## People who don't exist
+
+Every painted face was compared with all faces that its net had learned from; a copy (nearer than 1) was thrown away and painted
+anew. How near 1 is: as near as a training face is to itself after blur, a shift of two pixels and other light.
+
+| method | faces | nearest to a training face | copies thrown away |
+|---|---|---|---|
+{table}
+
 """
 
 

@@ -23,10 +23,11 @@ from tests.conftest import Checkout
 
 COLUMNS = (
     "sample_id media media_type label video_label audio_label role content_class method variant source pair_id target_id"
-    " source_id apparent_id parents split recipe attributes drawn mask segments width height fps frames duration_s sample_rate mark_id"
-    " mark_key_id mark_read sound_mark_read fingerprint ingredients licence permitted_use sha256 scores"
+    " source_id apparent_id parents split recipe attributes drawn mask segments width height fps frames duration_s sample_rate"
+    " mark_id mark_key_id mark_read sound_mark_read fingerprint ingredients licence permitted_use sha256 scores"
 )
-"""As design.md's table has them, and what was found in the sound, shown and found in the inputs."""
+"""As design.md's table has them, and what was found in the sound, shown and found in the inputs; what the corpus declares of
+the target and what chance decided."""
 
 
 @pytest.fixture
@@ -110,6 +111,19 @@ def test_the_card_names_every_config_and_file(tiny: Checkout) -> None:
     assert named == there
     assert [c["config_name"] for c in head["configs"] if c.get("default")] == ["video"]
     assert "| blend_swap | c40 | forgery | fake | 2 | 2 | 0 |" in card
+
+
+def test_the_card_says_how_near_painted_faces_are_to_those_learned_from(params: Params) -> None:
+    painted = read_manifest(workspace.MADE / "dcgan" / workspace.MANIFEST)
+    assert all(float(sample.drawn["nearest_face"]) >= 1 for sample in painted if sample.reason is None)
+    nearness = iter(["1.25", *["2.5"] * len(painted)])
+    rewrite("dcgan", lambda s: replace(s, drawn={"nearest_face": next(nearness), "copies_refused": "3"}))
+    release(params)
+    card = (workspace.RELEASE / "README.md").read_text()
+    assert f"| dcgan | {len(painted)} | 1.25 | {3 * len(painted)} |" in card
+    rewrite("dcgan", lambda s: replace(s, drawn={}))
+    release(params)
+    assert f"| dcgan | {len(painted)} | not known" in (workspace.RELEASE / "README.md").read_text()
 
 
 def test_croissant_is_valid_and_streams_the_samples(tiny: Checkout) -> None:
