@@ -16,7 +16,8 @@ from forgeline.errors import MediaError
 from forgeline.video import Encoding, VideoWriter, open_video
 
 FRAMES, SIDES = 24, (256, 512, 1080)
-_MOST = {"blend_swap": 15.0, "self_swap": 15.0, "restore": 10.0}  # CPU ms a frame at 512 pixels
+# CPU ms a frame at 512 pixels
+_MOST = {"blend_swap": 15.0, "self_swap": 15.0, "attributes": 15.0, "environment": 10.0, "restore": 10.0}
 DECODE, ENCODE = "decode", "encode (x264, crf 18)"
 
 
