@@ -7,7 +7,6 @@ the mean face. The last step up is bilinear: a transposed convolution leaves a g
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
@@ -20,7 +19,7 @@ from forgeline.errors import ModelError
 from forgeline.sample import Role
 from forgeline.section import Section
 from generators.plugin import Casting, Stream
-from generators.portrait import NATIVE, enlarge, pictures_of, portraits, sheet, tensor_of
+from generators.portrait import NATIVE, made_of, pictures_of, portraits, sheet, tensor_of
 from generators.privacy import Seen, remember
 from generators.training import Lesson, descend, device, fast, first_weights, key_of, learn, open_model, tensors_of
 
@@ -99,17 +98,7 @@ class DCGAN(Section):
             return np.asarray(painter.paint(self.truncation * chance.standard_normal((1, LATENTS)))[0])
 
         face, told = seen.nobody(paint, rng)
-        shown = enlarge(face, self.size)
-        return Made(
-            media_type="image",
-            width=self.size,
-            height=self.size,
-            fps=Fraction(0),
-            frames=1,
-            pictures=iter([(shown, np.full(shown.shape[:2], 255, np.uint8))]),
-            sound=None,
-            drawn={"truncation": self.truncation, **told},
-        )
+        return made_of(face, self.size, mask=255, drawn={"truncation": self.truncation, **told})
 
 
 # --- The networks

@@ -12,7 +12,6 @@ import json
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, cast
 
@@ -27,7 +26,7 @@ from forgeline.files import replacing, write_text
 from forgeline.sample import Role
 from generators.pipeline import GivenPipeline, Guarded, Pipeline, open_pipeline
 from generators.plugin import Casting, Stream
-from generators.portrait import FACES_A_CLIP, NATIVE, enlarge, pictures_of, portrait, sheet, tensor_of
+from generators.portrait import FACES_A_CLIP, NATIVE, made_of, pictures_of, portrait, sheet, tensor_of
 from generators.privacy import Seen, remember
 from generators.training import (
     Lesson,
@@ -182,17 +181,7 @@ class Diffusion(Guarded):
             small, told = self._given(self.pipeline, rng)
         else:
             small, told = self._painted(rng)
-        shown = enlarge(small, self.size)
-        return Made(
-            media_type="image",
-            width=self.size,
-            height=self.size,
-            fps=Fraction(0),
-            frames=1,
-            pictures=iter([(shown, np.full(shown.shape[:2], 255, np.uint8))]),
-            sound=None,
-            drawn=told,
-        )
+        return made_of(small, self.size, mask=255, drawn=told)
 
     def _painted(self, rng: np.random.Generator) -> tuple[Picture, dict[str, str | float]]:
         painter = self._painter

@@ -1,7 +1,6 @@
 """A real portrait on its way through the same scaling, encoder and seal as portraits of people who don't exist."""
 
 from collections.abc import Sequence
-from fractions import Fraction
 from itertools import islice
 from typing import Annotated, ClassVar, Literal
 
@@ -13,7 +12,7 @@ from forgeline.errors import MediaError
 from forgeline.sample import Role
 from forgeline.section import Section
 from generators.plugin import Casting, Stream, face_of
-from generators.portrait import enlarge, portrait
+from generators.portrait import made_of, portrait
 
 
 class ImageControl(Section):
@@ -38,13 +37,4 @@ class ImageControl(Section):
         picture = next(islice(target.pictures(), frame, None), None)
         if picture is None:
             raise MediaError(target.name, f"ends before its frame {frame} of {target.frames}", "ingest it again")
-        shown = enlarge(portrait(picture, track.points[frame]), self.size)
-        return Made(
-            media_type="image",
-            width=self.size,
-            height=self.size,
-            fps=Fraction(0),
-            frames=1,
-            pictures=iter([(shown, np.zeros(shown.shape[:2], np.uint8))]),
-            sound=None,
-        )
+        return made_of(portrait(picture, track.points[frame]), self.size, mask=0)

@@ -1,14 +1,15 @@
 """A head cut out of a picture, the way models of single faces see it, and the way back to a size that can carry a
 mark; and portraits as nets learn from them and give them."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from forgeline.clip import Clip, Picture
+from forgeline.clip import Clip, Made, Picture
 from generators.training import kept, moments
 
 if TYPE_CHECKING:  # torch takes seconds, and a photograph needs none
@@ -53,6 +54,13 @@ def enlarge(small: Picture, size: int) -> Picture:
 
 
 # --- Many of them
+
+
+def made_of(small: Picture, size: int, mask: int, drawn: Mapping[str, str | float] | None = None) -> Made:
+    """The image that a portrait becomes, photographed or painted, with a mask of `mask` all over."""
+    shown = enlarge(small, size)
+    masks = np.full(shown.shape[:2], mask, np.uint8)
+    return Made("image", size, size, Fraction(0), 1, iter([(shown, masks)]), None, drawn=drawn or {})
 
 
 def portraits(clips: Iterable[Clip], rng: np.random.Generator, most: int) -> NDArray[np.uint8]:

@@ -7,7 +7,6 @@ and the penalty on paths, which pay off after millions of faces.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
@@ -22,7 +21,7 @@ from forgeline.sample import Role
 from forgeline.section import Section
 from forgeline.weights import Given, given_weights
 from generators.plugin import Casting, Stream
-from generators.portrait import NATIVE, enlarge, pictures_of, portraits, sheet, tensor_of
+from generators.portrait import NATIVE, made_of, pictures_of, portraits, sheet, tensor_of
 from generators.privacy import Seen, remember
 from generators.training import Lesson, descend, device, fast, first_weights, key_of, learn, open_model, tensors_of
 
@@ -134,17 +133,7 @@ class StyleGAN(Section):
             return np.asarray(painter.paint(1, chance, self.truncation)[0])
 
         portrait, told = (paint(rng), {}) if self._seen is None else self._seen.nobody(paint, rng)
-        shown = enlarge(portrait, self.size)
-        return Made(
-            media_type="image",
-            width=self.size,
-            height=self.size,
-            fps=Fraction(0),
-            frames=1,
-            pictures=iter([(shown, np.full(shown.shape[:2], 255, np.uint8))]),
-            sound=None,
-            drawn={"truncation": self.truncation, **told},
-        )
+        return made_of(portrait, self.size, mask=255, drawn={"truncation": self.truncation, **told})
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,6 @@ covariance, which is nearer to them than the standard one (Ghosh et al. 2020). T
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from fractions import Fraction
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
@@ -20,7 +19,7 @@ from forgeline.sample import Role
 from forgeline.section import Section
 from generators import latent
 from generators.plugin import Casting, Stream
-from generators.portrait import enlarge, portraits
+from generators.portrait import made_of, portraits
 from generators.privacy import Seen, remember
 from generators.training import key_of, learn, open_model
 
@@ -100,17 +99,7 @@ class VAE(Section):
             raise ModelError("vae", "has no model yet", "train it, then load the model")
         wider = count(1, WIDER)  # few people have few faces between them: what is no copy is further out
         face, told = seen.nobody(lambda chance: painter(chance, self.truncation * next(wider)), rng)
-        shown = enlarge(face, self.size)
-        return Made(
-            media_type="image",
-            width=self.size,
-            height=self.size,
-            fps=Fraction(0),
-            frames=1,
-            pictures=iter([(shown, np.full(shown.shape[:2], 255, np.uint8))]),
-            sound=None,
-            drawn=told,
-        )
+        return made_of(face, self.size, mask=255, drawn=told)
 
 
 class _Painter:
