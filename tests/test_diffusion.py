@@ -293,7 +293,7 @@ def test_a_teams_larger_pictures_are_cut_and_scaled_down(tmp_path: Path, monkeyp
         asked.append(small)
         return enlarge(small, size)
 
-    monkeypatch.setattr(diffusion, "enlarge", noted)
+    monkeypatch.setattr("generators.portrait.enlarge", noted)
     assert picture_of(large, 0).shape == (256, 256, 3)
     assert large.pipeline is not None
     assert asked[0].shape == (NATIVE, NATIVE, 3)
