@@ -26,6 +26,15 @@ class Sound:
 
 
 @dataclass(frozen=True)
+class Said:
+    """A word, or a phoneme in IPA, and when it was said: `start_s` to `end_s` seconds."""
+
+    start_s: float
+    end_s: float
+    text: str
+
+
+@dataclass(frozen=True)
 class Track:
     """One face through one clip, frame by frame; what is not seen in a frame is NaN there and `seen` is False.
 
@@ -47,8 +56,9 @@ class Clip:
 
     Each call of `pictures` starts a new pass and yields exactly `frames` pictures; `sound` decodes the whole sound (10 MB a
     minute at 44.1 kHz), cut or padded to the pictures' duration, or gives None. `fps` is exact; an image has one frame and
-    fps 0, sound alone has no frames. `track` is the face to work on, where one was asked for. `attributes` are what its corpus
-    declares of the person in it, by name (`glasses`: `round`), never guessed from a face. `name` is for errors.
+    fps 0, sound alone no size and no frames. `track` is the face to work on, where one was asked for. `attributes` are what
+    its corpus declares of the person in it, by name (`glasses`: `round`), never guessed from a face; `words` and `phonemes`
+    what is said in it, where the corpus says so, in order of time. `name` is for errors.
     """
 
     media_type: MediaType
@@ -61,6 +71,8 @@ class Clip:
     track: Track | None = None
     name: str = ""
     attributes: Mapping[str, str] = field(default_factory=dict)
+    words: tuple[Said, ...] = ()
+    phonemes: tuple[Said, ...] = ()
 
     @property
     def duration(self) -> Fraction:
@@ -82,7 +94,8 @@ class Made:
     """What a generator hands to `watermark.seal`: one pass over pictures, each with the mask of what was changed in it.
 
     `pictures` yields `frames` times (picture, mask or None); all masks are given or none is. `sound` is the whole sound.
-    `drawn` is what chance decided, by name (`weather`: `rain`), and goes into the sample's row.
+    `drawn` is what chance decided, by name (`weather`: `rain`), `words` and `phonemes` what is said in the sound, as far as
+    that is known: they go into the sample's row.
     """
 
     media_type: MediaType
@@ -94,6 +107,8 @@ class Made:
     sound: Sound | None
     segments: tuple[Segment, ...] = ()
     drawn: Mapping[str, str | float] = field(default_factory=dict)
+    words: tuple[Said, ...] = ()
+    phonemes: tuple[Said, ...] = ()
 
     @classmethod
     def of(
@@ -105,7 +120,19 @@ class Made:
     ) -> "Made":
         """Other pictures for a clip that keeps its size, rate, length and sound."""
         size = clip.width, clip.height, clip.fps, clip.frames
-        return cls(clip.media_type, *size, pictures, clip.sound(), segments, drawn or {})
+        return cls(clip.media_type, *size, pictures, clip.sound(), segments, drawn or {}, clip.words, clip.phonemes)
+
+    @classmethod
+    def heard(
+        cls,
+        sound: Sound,
+        segments: tuple[Segment, ...] = (),
+        drawn: Mapping[str, str | float] | None = None,
+        words: tuple[Said, ...] = (),
+        phonemes: tuple[Said, ...] = (),
+    ) -> "Made":
+        """Sound alone."""
+        return cls("audio", 0, 0, Fraction(0), 0, iter(()), sound, segments, drawn or {}, words, phonemes)
 
 
 def spans(changed: NDArray[np.bool_], fps: Fraction, modality: Literal["video", "audio"]) -> tuple[Segment, ...]:

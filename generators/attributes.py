@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import AfterValidator, Field
 
-from forgeline.clip import Clip, Made, Mask, Picture, spans
+from forgeline.clip import Clip, Made, Mask, MediaType, Picture, spans
 from forgeline.errors import MediaError
 from forgeline.sample import Role
 from forgeline.section import Section
@@ -103,6 +103,7 @@ class Attributes(Section):
 
     role: ClassVar[Role] = "forgery"
     content_class: ClassVar[str] = "partially_synthetic"
+    makes: ClassVar[MediaType] = "video"
     casting: ClassVar[Casting] = "own"
     changes: ClassVar[frozenset[Stream]] = frozenset({"video"})
     apparent: ClassVar[Literal["target", "source", "nobody"]] = "target"

@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from forgeline.clip import Clip, Made
+from forgeline.clip import Clip, Made, MediaType
 from forgeline.sample import Role
 from generators.autoencoder_swap import AutoencoderSwap
 from generators.plugin import Casting, Stream
@@ -19,6 +19,7 @@ class AutoencoderSelf(AutoencoderSwap):
 
     role: ClassVar[Role] = "null_twin"
     content_class: ClassVar[str] = "augmented_real"
+    makes: ClassVar[MediaType] = "video"
     casting: ClassVar[Casting] = "own"
     changes: ClassVar[frozenset[Stream]] = frozenset()
     apparent: ClassVar[Literal["target", "source", "nobody"]] = "target"

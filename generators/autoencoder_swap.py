@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, PrivateAttr
 
-from forgeline.clip import Clip, Made, Mask, Picture, spans
+from forgeline.clip import Clip, Made, Mask, MediaType, Picture, spans
 from forgeline.errors import MediaError, ModelError
 from forgeline.mesh import LEFT_EYE, LIPS_INNER, LIPS_OUTER, RIGHT_EYE
 from forgeline.sample import Role
@@ -110,6 +110,7 @@ class AutoencoderSwap(Section):
 
     role: ClassVar[Role] = "forgery"
     content_class: ClassVar[str] = "partially_synthetic"
+    makes: ClassVar[MediaType] = "video"
     casting: ClassVar[Casting] = "pair"
     changes: ClassVar[frozenset[Stream]] = frozenset({"video"})
     apparent: ClassVar[Literal["target", "source", "nobody"]] = "source"

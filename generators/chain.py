@@ -13,7 +13,7 @@ from typing import Any, Self
 import numpy as np
 from pydantic import SerializeAsAny, model_validator
 
-from forgeline.clip import Clip, Made, Mask, Picture, Segment
+from forgeline.clip import Clip, Made, Mask, MediaType, Picture, Segment
 from forgeline.errors import PromiseError
 from forgeline.sample import Role
 from forgeline.section import Section
@@ -80,6 +80,11 @@ class Chain(Section):
     def content_class(self) -> str:
         """Of the most synthetic step."""
         return max((step.generator.content_class for step in self.steps), key=_CLASSES.index)
+
+    @property
+    def makes(self) -> MediaType:
+        """What the first step makes."""
+        return self.steps[0].generator.makes
 
     @property
     def casting(self) -> Casting:
@@ -162,6 +167,8 @@ class _SoFar:
             track=target.track if target else None,
             name=target.name if target else "a painted picture",
             attributes=target.attributes if target else {},
+            words=made.words,
+            phonemes=made.phonemes,
         )
 
     def _pictures(self) -> Iterator[Picture]:

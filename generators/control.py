@@ -5,7 +5,7 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from forgeline.clip import Clip, Made
+from forgeline.clip import Clip, Made, MediaType
 from forgeline.sample import Role
 from forgeline.section import Section
 from generators.plugin import Casting, Stream
@@ -16,6 +16,7 @@ class Control(Section):
 
     role: ClassVar[Role] = "control"
     content_class: ClassVar[str] = "control"
+    makes: ClassVar[MediaType] = "video"
     casting: ClassVar[Casting] = "own"
     changes: ClassVar[frozenset[Stream]] = frozenset()
     apparent: ClassVar[Literal["target", "source", "nobody"]] = "target"

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BeforeValidator, Field, PrivateAttr, model_validator
 
-from forgeline.clip import Clip, Made, Picture
+from forgeline.clip import Clip, Made, MediaType, Picture
 from forgeline.errors import MediaError, ModelError
 from forgeline.files import replacing, write_text
 from forgeline.sample import Role
@@ -98,6 +98,7 @@ class Diffusion(Guarded):
 
     role: ClassVar[Role] = "forgery"
     content_class: ClassVar[str] = "fully_synthetic"
+    makes: ClassVar[MediaType] = "image"
     casting: ClassVar[Casting] = "nobody"
     changes: ClassVar[frozenset[Stream]] = frozenset({"video"})
     apparent: ClassVar[Literal["target", "source", "nobody"]] = "nobody"

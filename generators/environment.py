@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from forgeline.clip import Clip, Made, Mask, Picture, spans
+from forgeline.clip import Clip, Made, Mask, MediaType, Picture, spans
 from forgeline.errors import MediaError
 from forgeline.mesh import OVAL
 from forgeline.sample import Role
@@ -83,6 +83,7 @@ class Environment(Section):
 
     role: ClassVar[Role] = "augmentation"
     content_class: ClassVar[str] = "augmented_real"
+    makes: ClassVar[MediaType] = "video"
     casting: ClassVar[Casting] = "own"
     changes: ClassVar[frozenset[Stream]] = frozenset()
     apparent: ClassVar[Literal["target", "source", "nobody"]] = "target"

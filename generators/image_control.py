@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
-from forgeline.clip import Clip, Made
+from forgeline.clip import Clip, Made, MediaType
 from forgeline.errors import MediaError
 from forgeline.sample import Role
 from forgeline.section import Section
@@ -23,6 +23,7 @@ class ImageControl(Section):
 
     role: ClassVar[Role] = "control"
     content_class: ClassVar[str] = "control"
+    makes: ClassVar[MediaType] = "image"
     casting: ClassVar[Casting] = "own"
     changes: ClassVar[frozenset[Stream]] = frozenset()
     apparent: ClassVar[Literal["target", "source", "nobody"]] = "target"

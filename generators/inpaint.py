@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from forgeline.clip import Clip, Made, Mask, Picture, Track, spans
+from forgeline.clip import Clip, Made, Mask, MediaType, Picture, Track, spans
 from forgeline.errors import MediaError, ModelError
 from forgeline.mesh import LEFT_BROW, LIPS_INNER, LIPS_OUTER, OVAL, RIGHT_BROW
 from forgeline.sample import Role
@@ -94,6 +94,7 @@ class Inpaint(Guarded):
 
     role: ClassVar[Role] = "forgery"
     content_class: ClassVar[str] = "partially_synthetic"
+    makes: ClassVar[MediaType] = "video"
     casting: ClassVar[Casting] = "own"
     changes: ClassVar[frozenset[Stream]] = frozenset({"video"})
     apparent: ClassVar[Literal["target", "source", "nobody"]] = "target"

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import AfterValidator, Field, PrivateAttr
 
-from forgeline.clip import Clip, Made, Mask, Picture, spans
+from forgeline.clip import Clip, Made, Mask, MediaType, Picture, spans
 from forgeline.errors import ModelError
 from forgeline.mesh import LEFT_BROW, LEFT_EYE, RIGHT_BROW, RIGHT_EYE
 from forgeline.sample import Role
@@ -103,6 +103,7 @@ class LatentAttributes(Section):
 
     role: ClassVar[Role] = "forgery"
     content_class: ClassVar[str] = "partially_synthetic"
+    makes: ClassVar[MediaType] = "video"
     casting: ClassVar[Casting] = "own"
     changes: ClassVar[frozenset[Stream]] = frozenset({"video"})
     apparent: ClassVar[Literal["target", "source", "nobody"]] = "target"

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from forgeline.audio import fit, resample
-from forgeline.clip import Clip, Made, Mask, Picture, Segment, Sound, spans
+from forgeline.clip import Clip, Made, Mask, MediaType, Picture, Segment, Sound, spans
 from forgeline.errors import MediaError
 from forgeline.sample import Role
 from forgeline.section import Section
@@ -59,6 +59,7 @@ class LipSync(Section):
 
     role: ClassVar[Role] = "forgery"
     content_class: ClassVar[str] = "partially_synthetic"
+    makes: ClassVar[MediaType] = "video"
     casting: ClassVar[Casting] = "pair"
     changes: ClassVar[frozenset[Stream]] = frozenset({"video", "audio"})
     apparent: ClassVar[Literal["target", "source", "nobody"]] = "target"

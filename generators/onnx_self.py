@@ -5,7 +5,7 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from forgeline.clip import Clip, Made
+from forgeline.clip import Clip, Made, MediaType
 from forgeline.sample import Role
 from generators.onnx_swap import OnnxSwap
 from generators.plugin import Casting, Stream
@@ -16,6 +16,7 @@ class OnnxSelf(OnnxSwap):
 
     role: ClassVar[Role] = "null_twin"
     content_class: ClassVar[str] = "augmented_real"
+    makes: ClassVar[MediaType] = "video"
     casting: ClassVar[Casting] = "own"
     changes: ClassVar[frozenset[Stream]] = frozenset()
     apparent: ClassVar[Literal["target", "source", "nobody"]] = "target"

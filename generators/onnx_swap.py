@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from forgeline.clip import Clip, Made, Mask, Picture, spans
+from forgeline.clip import Clip, Made, Mask, MediaType, Picture, spans
 from forgeline.errors import MediaError, ModelError
 from forgeline.sample import Role
 from forgeline.section import Section
@@ -50,6 +50,7 @@ class OnnxSwap(Section):
 
     role: ClassVar[Role] = "forgery"
     content_class: ClassVar[str] = "partially_synthetic"
+    makes: ClassVar[MediaType] = "video"
     casting: ClassVar[Casting] = "pair"
     changes: ClassVar[frozenset[Stream]] = frozenset({"video"})
     apparent: ClassVar[Literal["target", "source", "nobody"]] = "source"

@@ -6,7 +6,7 @@ from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 
-from forgeline.clip import Clip, Made, Track
+from forgeline.clip import Clip, Made, MediaType, Sound, Track
 from forgeline.errors import MediaError
 from forgeline.sample import Role
 
@@ -38,6 +38,11 @@ class Generator(Protocol):
     @property
     def content_class(self) -> str:
         """`control`, `augmented_real`, `partially_synthetic` or `fully_synthetic`."""
+        ...
+
+    @property
+    def makes(self) -> MediaType:
+        """What its samples are: a video, an image (then `size` is its side in pixels), or sound alone."""
         ...
 
     @property
@@ -92,3 +97,11 @@ def face_of(clip: Clip) -> Track:
     if clip.track is None or not clip.track.seen.any():
         raise MediaError(clip.name, "shows no face", "leave this clip out of the methods that work on faces")
     return clip.track
+
+
+def sound_of(clip: Clip) -> Sound:
+    """The clip's sound. Raises MediaError when it has none, or only digital silence."""
+    sound = clip.sound()
+    if sound is None or not sound.samples.any():
+        raise MediaError(clip.name, "has no sound, or only silence", "leave this clip out of the methods that work on voices")
+    return sound

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, PrivateAttr, model_validator
 
-from forgeline.clip import Clip, Made, Mask, Picture, Track, spans
+from forgeline.clip import Clip, Made, Mask, MediaType, Picture, Track, spans
 from forgeline.errors import MediaError, ModelError
 from forgeline.mesh import LEFT_EYE, LIPS_OUTER, RIGHT_EYE
 from forgeline.sample import Role
@@ -87,6 +87,7 @@ class ReenactNet(Section):
 
     role: ClassVar[Role] = "forgery"
     content_class: ClassVar[str] = "partially_synthetic"
+    makes: ClassVar[MediaType] = "video"
     casting: ClassVar[Casting] = "pair"
     changes: ClassVar[frozenset[Stream]] = frozenset({"video"})
     apparent: ClassVar[Literal["target", "source", "nobody"]] = "target"

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from forgeline.clip import Clip, Made, Mask, Picture, Track, spans
+from forgeline.clip import Clip, Made, Mask, MediaType, Picture, Track, spans
 from forgeline.errors import ModelError
 from forgeline.sample import Role
 from forgeline.section import Section
@@ -57,6 +57,7 @@ class Restore(Section):
 
     role: ClassVar[Role] = "augmentation"
     content_class: ClassVar[str] = "augmented_real"
+    makes: ClassVar[MediaType] = "video"
     casting: ClassVar[Casting] = "own"
     changes: ClassVar[frozenset[Stream]] = frozenset()
     apparent: ClassVar[Literal["target", "source", "nobody"]] = "target"

@@ -10,7 +10,7 @@ from typing import Annotated, ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
-from forgeline.clip import Clip, Made
+from forgeline.clip import Clip, Made, MediaType
 from forgeline.sample import Role
 from forgeline.section import Section
 from generators.blend_swap import Blend, fitting_frames, lay_face
@@ -28,6 +28,7 @@ class SelfSwap(Section):
     twin_of: ClassVar[str] = "blend_swap"
     role: ClassVar[Role] = "null_twin"
     content_class: ClassVar[str] = "augmented_real"
+    makes: ClassVar[MediaType] = "video"
     casting: ClassVar[Casting] = "own"
     changes: ClassVar[frozenset[Stream]] = frozenset()
     apparent: ClassVar[Literal["target", "source", "nobody"]] = "target"

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, PrivateAttr
 
-from forgeline.clip import Clip, Made, Picture
+from forgeline.clip import Clip, Made, MediaType, Picture
 from forgeline.errors import ModelError
 from forgeline.sample import Role
 from forgeline.section import Section
@@ -66,6 +66,7 @@ class StyleGAN(Section):
 
     role: ClassVar[Role] = "forgery"
     content_class: ClassVar[str] = "fully_synthetic"
+    makes: ClassVar[MediaType] = "image"
     casting: ClassVar[Casting] = "nobody"
     changes: ClassVar[frozenset[Stream]] = frozenset({"video"})
     apparent: ClassVar[Literal["target", "source", "nobody"]] = "nobody"

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, PrivateAttr
 
-from forgeline.clip import Clip, Made, Picture
+from forgeline.clip import Clip, Made, MediaType, Picture
 from forgeline.errors import ModelError
 from forgeline.sample import Role
 from forgeline.section import Section
@@ -51,6 +51,7 @@ class VAE(Section):
 
     role: ClassVar[Role] = "forgery"
     content_class: ClassVar[str] = "fully_synthetic"
+    makes: ClassVar[MediaType] = "image"
     casting: ClassVar[Casting] = "nobody"
     changes: ClassVar[frozenset[Stream]] = frozenset({"video"})
     apparent: ClassVar[Literal["target", "source", "nobody"]] = "nobody"
