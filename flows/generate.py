@@ -12,7 +12,7 @@ from flows import workspace
 from flows.items import Finished, Item, bring_up_to_date, dropped
 from flows.params import Params
 from flows.plan import plan_file, train_file
-from forgeline.clip import Clip
+from forgeline.clip import Clip, Said
 from forgeline.compute import one_thread
 from forgeline.errors import FactoryError, MediaError, ModelError, PromiseError, SourceError
 from forgeline.files import PART, prune, replacing, sha256_of, write_text
@@ -171,6 +171,7 @@ def _ready(section: Section, model: Path | None) -> Generator:
 
 def _opened(parent: dict[str, Any]) -> Clip:
     """A parent's clip with its face, after a look whether it is the file that was planned with."""
+    from forgeline.audio import open_sound
     from forgeline.faces import load_track
     from forgeline.image import open_image
     from forgeline.video import open_video
@@ -179,8 +180,14 @@ def _opened(parent: dict[str, Any]) -> Clip:
     if not path.is_file() or sha256_of(path) != parent["sha256"]:
         raise SourceError(path, "is not the file that was scanned", "run `python -m flows scan`, then `dvc repro`")
     track = load_track(Path(parent["track"])) if parent["track"] else None
-    clip = (open_video if parent["media_type"] == "video" else open_image)(path, track)
-    return replace(clip, attributes=parent["attributes"])
+    clip = {"video": open_video, "image": open_image, "audio": open_sound}[parent["media_type"]](path)
+    return replace(
+        clip,
+        track=track,
+        attributes=parent["attributes"],
+        words=tuple(Said(**said) for said in parent["words"]),
+        phonemes=tuple(Said(**said) for said in parent["phonemes"]),
+    )
 
 
 def _section(name: str, params: Params) -> Section:

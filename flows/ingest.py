@@ -104,13 +104,17 @@ def _brief(error: MediaError) -> str:
 
 
 def _track(job: _Job, path: Path) -> Finished:
+    from forgeline.audio import open_sound
     from forgeline.faces import face_share, save_tracks, track_faces
     from forgeline.image import open_image
     from forgeline.video import open_video
 
     sample = job.sample
     if sample.media_type == "audio":
-        raise MediaError(path, "is sound alone, for which nothing is built yet", "leave it out")
+        heard = open_sound(path).sound()
+        if heard is None or not heard.samples.any():
+            raise MediaError(path, "is silent", "leave it out")
+        return Finished(replace(sample, duration_s=len(heard.samples) / heard.rate, sample_rate=heard.rate), ())
     clip = open_video(path) if sample.media_type == "video" else open_image(path)
     tracks = track_faces(clip, _finder())
     sound = clip.sound()

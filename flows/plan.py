@@ -8,7 +8,7 @@ import json
 import shutil
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,8 @@ from generators.plugin import Generator
 from sources.corpus import Source
 from watermark.keys import DEMO, master
 from watermark.payload import Mark
-from watermark.sound import bits_for_sound
+from watermark.seal import SUFFIX
+from watermark.sound import SHORT_S, bits_for_sound
 from watermark.tile import bits_for
 
 SPLITS_FILE = "splits.json"
@@ -207,8 +208,10 @@ def _permitted(
             continue
         terms = _terms(params.sources[sample.source])
         person = sample.target_id.split(":", 1)[1] if sample.target_id else None
-        reason = may[sample.source] or refusal(terms, person, "face", today)
-        if reason is None and sample.sample_rate and refusal(terms, person, "voice", today):
+        reason = may[sample.source]
+        if reason is None and sample.media_type != "audio":
+            reason = refusal(terms, person, "face", today)
+        if reason is None and sample.sample_rate:
             # The chain hands a clip's sound on, so without consent to the voice there is nothing to use.
             reason = refusal(terms, person, "voice", today)
         if reason:
@@ -280,8 +283,10 @@ def _chosen(name: str, clip: str, params: Params) -> bool:
 
 def _fits(section: Section, clip: Sample) -> bool:
     """Whether a generator's method can be asked to work on such a clip at all."""
-    hears = "audio" in _generator(section).changes
-    return clip.media_type == "video" and (not hears or clip.sample_rate > 0)
+    generator = _generator(section)
+    if generator.makes == "audio":
+        return clip.sample_rate > 0
+    return clip.media_type == "video" and ("audio" not in generator.changes or clip.sample_rate > 0)
 
 
 def _one_person(clips: Iterable[Sample]) -> dict[str, set[str]]:
@@ -323,17 +328,17 @@ def _draft(name: str, section: Section, cast: tuple[Sample, ...], control: Plann
         seed=int(digest([params.plan.seed, target.sample_id])[:8], 16) if nobody else params.plan.seed,
         params=section.settings(),
     )
-    side = getattr(section, "size", None)
-    image = side is not None
-    changed = generator.changes
-    hears = not image and target.sample_rate > 0
+    makes, changed = generator.makes, generator.changes
+    side = getattr(section, "size", None) if makes == "image" else None
+    hears = makes != "image" and target.sample_rate > 0
+    seen = makes != "audio"
     batch = int(digest(["batch", target.sample_id])[:8], 16) % params.plan.batches
     people = {"target": target.target_id, "source": others[0].target_id if others else None, "nobody": None}
     terms = _joined(cast, nobody or learner(section) is not None, params)
     sample = Sample(
         sample_id=recipe.id,
-        media=f"{workspace.MADE.as_posix()}/{name}/{recipe.id}{'.png' if image else '.mp4'}",
-        media_type="image" if image else "video",
+        media=f"{workspace.MADE.as_posix()}/{name}/{recipe.id}{SUFFIX[makes]}",
+        media_type=makes,
         label="fake" if changed else "real",
         role=generator.role,
         content_class=generator.content_class,
@@ -341,7 +346,7 @@ def _draft(name: str, section: Section, cast: tuple[Sample, ...], control: Plann
         method=name,
         source=target.source,
         recipe=recipe.canonical(),
-        video_label="fake" if "video" in changed else "real",
+        video_label=("fake" if "video" in changed else "real") if seen else None,
         audio_label=("fake" if "audio" in changed else "real") if hears else None,
         pair_id=control.sample.sample_id if control else recipe.id,
         target_id=None if nobody else target.target_id,
@@ -351,8 +356,8 @@ def _draft(name: str, section: Section, cast: tuple[Sample, ...], control: Plann
         parents=recipe.parents,
         split=target.split,
         shard=f"{name}-{key_name(target.split, batch)}",
-        width=side or target.width,
-        height=side or target.height,
+        width=(side or target.width) if seen else 0,
+        height=(side or target.height) if seen else 0,
         licence=terms.licence,
         permitted_use=terms.permitted_use,
     )
@@ -407,8 +412,12 @@ def _marked(drafts: Mapping[str, Drafts], params: Params) -> dict[str, list[Plan
 def _mark_bits(draft: Planned) -> int:
     """What the pictures can carry, and the sound as well where it is long enough to carry anything: one mark for both."""
     sample = draft.sample
-    bits = bits_for(sample.width, sample.height)
     heard = bits_for_sound(draft.parents[0].duration_s) if sample.audio_label else None
+    if sample.media_type == "audio":
+        if heard is None:
+            raise MediaError(sample.media, "is too short to carry a mark", f"give at least {SHORT_S:.0f} s of sound")
+        return heard
+    bits = bits_for(sample.width, sample.height)
     return min(bits, heard) if heard else bits
 
 
@@ -500,6 +509,8 @@ def _parent(sample: Sample, tracks: dict[str | None, str]) -> dict[str, Any]:
         "media": sample.media,
         "media_type": sample.media_type,
         "attributes": dict(sorted(sample.attributes.items())),
+        "words": [asdict(said) for said in sample.words],
+        "phonemes": [asdict(said) for said in sample.phonemes],
         "sha256": sample.sha256,
         "track": sample.track,
         "track_sha256": tracks.get(sample.track),

@@ -63,6 +63,8 @@ _PLAIN = (
     "attributes",
     "drawn",
     "segments",
+    "words",
+    "phonemes",
     "width",
     "height",
     "frames",
@@ -153,7 +155,7 @@ def _row(sample: Sample, scores: dict[str, float], names: list[str]) -> dict[str
     row = {name: getattr(sample, name) for name in _PLAIN}
     row.update({name: list(row[name]) for name in ("parents", "permitted_use", "ingredients")})
     row.update({name: canonical(dict(row[name])) for name in ("attributes", "drawn")})
-    row["segments"] = [asdict(s) for s in sample.segments]
+    row.update({name: [asdict(each) for each in getattr(sample, name)] for name in ("segments", "words", "phonemes")})
     row["fps"] = float(sample.fps)
     row["media"] = {"bytes": data, "path": media.name}
     row["mask"] = {"bytes": Path(sample.mask).read_bytes(), "path": Path(sample.mask).name} if sample.mask else None
@@ -175,6 +177,7 @@ def _schema(media_type: str, scores: list[str]) -> pa.Schema:
         "permitted_use": pa.list_(text),
         "ingredients": pa.list_(text),
         "segments": pa.list_(pa.struct({"start_s": real, "end_s": real, "modality": text})),
+        **dict.fromkeys(("words", "phonemes"), pa.list_(pa.struct({"start_s": real, "end_s": real, "text": text}))),
         "duration_s": real,
         **dict.fromkeys(("width", "height", "frames", "sample_rate"), whole),
     }
@@ -187,8 +190,9 @@ def _schema(media_type: str, scores: list[str]) -> pa.Schema:
         "fps": real,
         "scores": pa.struct(dict.fromkeys(scores, real)),
     }
-    kind = {"_type": {"video": "Video", "image": "Image"}[media_type]}
-    told = {"info": {"features": {"media": kind, "mask": kind}}}
+    kind = {"_type": {"video": "Video", "image": "Image", "audio": "Audio"}[media_type]}
+    features = {"media": kind} if media_type == "audio" else {"media": kind, "mask": kind}
+    told = {"info": {"features": features}}
     return pa.schema(columns, metadata={"huggingface": json.dumps(told)})
 
 

@@ -1,4 +1,4 @@
-"""Stage `variants@<variant>`: what others make of sealed videos, forgeries and controls alike, with their marks still there."""
+"""Stage `variants@<variant>`: what others make of sealed clips, forgeries and controls alike, with their marks still there."""
 
 from dataclasses import dataclass, replace
 from functools import partial
@@ -10,6 +10,7 @@ from flows import workspace
 from flows.items import Finished, Item, bring_up_to_date, dropped
 from flows.matched import made, matched, variant_id
 from flows.params import Params
+from forgeline.audio import open_sound
 from forgeline.code import code_digest, library_versions
 from forgeline.degrade import Variant
 from forgeline.errors import FactoryError, MediaError, PromiseError
@@ -21,7 +22,7 @@ from forgeline.video import open_video, read_masks
 from watermark.keys import master
 from watermark.metadata import read_tag
 from watermark.payload import Mark
-from watermark.seal import seal_variant
+from watermark.seal import SUFFIX, seal_variant
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class _Job(Item):
 
 
 def variants(name: str, params: Params) -> list[Sample]:
-    """Bring `data/variants/<name>` up to date: a row and a file for every video that was made and stands in its pair.
+    """Bring `data/variants/<name>` up to date: a row and a file for every clip that it alters, was made and stands in its pair.
 
     What can't be made (it would be enlarged, or can't carry its mark) is a row with a reason, and drops with its pair.
     """
@@ -43,7 +44,7 @@ def variants(name: str, params: Params) -> list[Sample]:
     jobs = []
     with holding(workspace.lock(f"variants@{name}")):
         for parent in matched(made(params.generators)):
-            if parent.reason is None and parent.media_type == "video":
+            if parent.reason is None and variant.alters(parent.media_type):
                 mask = sha256_of(Path(parent.mask)) if parent.mask else None
                 sample = _planned(parent, name, folder)
                 jobs.append(_Job(sample.sample_id, digest([repr(parent), mask, makes]), sample, parent, variant, folder))
@@ -60,7 +61,7 @@ def _planned(parent: Sample, name: str, folder: Path) -> Sample:
         sample_id=own,
         variant=name,
         pair_id=variant_id(str(parent.pair_id), name),
-        media=f"{folder.as_posix()}/{own}.mp4",
+        media=f"{folder.as_posix()}/{own}{SUFFIX[parent.media_type]}",
         scores={},
     )
 
@@ -71,7 +72,7 @@ def _make(job: _Job) -> Finished:
     if tag is None:
         raise PromiseError(parent.media, "has lost its tag", "run `dvc repro`")
     key_id, shard = str(sample.mark_key_id).split("/", 1)
-    clip = open_video(Path(parent.media))
+    clip = (open_video if parent.media_type == "video" else open_sound)(Path(parent.media))
     masks = partial(read_masks, Path(parent.mask)) if parent.mask else None
     try:
         sealed = seal_variant(

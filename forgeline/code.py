@@ -11,11 +11,13 @@ PACKAGES = ("forgeline", "sources", "generators", "evaluators", "watermark", "fl
 LIBRARIES = (
     "av",
     "diffusers",
+    "espeakng-loader",
     "numba",
     "numpy",
     "onnxruntime",
     "opencv-python-headless",
     "pillow",
+    "pyworld-prebuilt",
     "scipy",
     "soxr",
     "torch",

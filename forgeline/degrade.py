@@ -1,4 +1,4 @@
-"""What happens to a video when others pass it on: it is made smaller, encoded again, sent over poor networks."""
+"""What happens to a clip when others pass it on: it is made smaller, encoded again, sent over poor networks."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from forgeline.clip import Clip, Made, Mask, Picture, Segment
+from forgeline.clip import Clip, Made, Mask, MediaType, Picture, Segment
 from forgeline.errors import MediaError
-from forgeline.recode import Network, recoded, through_aac
+from forgeline.recode import Codec, Network, recoded, through
 from forgeline.section import Section
 from forgeline.video import Encoding
 
@@ -57,9 +57,16 @@ class Variant(Section):
     network: Network | None = None
     """The network it was sent over live."""
     sound_kbps: Annotated[int, Field(ge=8, le=320)] | None = None
-    """Thousands of bits a second of the AAC that its sound went through; what is left of it is kept without further loss."""
+    """Thousands of bits a second of the codec that its sound went through; what is left of it is kept without further loss.
+    Sound alone has this variant only where it is given."""
+    sound_codec: Codec = "aac"
+    """That codec."""
     encoding: Encoding = Encoding(crf=23)
     """How it is encoded: crf 0, 23 and 40 are the field's c0, c23 and c40."""
+
+    def alters(self, media_type: MediaType) -> bool:
+        """Whether there is such a variant of clips of this kind: of every video, of no image, of sound where it has a codec."""
+        return media_type == "video" or (media_type == "audio" and self.sound_kbps is not None)
 
     def __call__(
         self,
@@ -76,7 +83,9 @@ class Variant(Section):
         light, network = rng.spawn(2)
         sound = clip.sound()
         if sound and self.sound_kbps:
-            sound = through_aac(sound, self.sound_kbps)
+            sound = through(sound, self.sound_codec, self.sound_kbps)
+        if sound and clip.media_type == "audio":
+            return Made.heard(sound, segments)
         kept = masks if self.short_side or self.network else None
         made = Made("video", clip.width, clip.height, clip.fps, clip.frames, _with_masks(clip, kept), sound, segments)
         if self.short_side is not None:

@@ -4,7 +4,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import fields
+from dataclasses import asdict, fields
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from forgeline.clip import Segment
+from forgeline.clip import Said, Segment
 from forgeline.errors import PromiseError
 from forgeline.files import replacing
 from forgeline.recipe import recipe_id
@@ -20,11 +20,14 @@ from forgeline.sample import SPLITS, Sample
 
 _TEXT, _TEXTS = pa.string(), pa.list_(pa.string())
 _SEGMENTS = pa.list_(pa.struct({"start_s": pa.float64(), "end_s": pa.float64(), "modality": pa.string()}))
+_SAID = pa.list_(pa.struct({"start_s": pa.float64(), "end_s": pa.float64(), "text": pa.string()}))
 _TYPES: dict[str, pa.DataType] = {
     "parents": _TEXTS,
     "permitted_use": _TEXTS,
     "ingredients": _TEXTS,
     "segments": _SEGMENTS,
+    "words": _SAID,
+    "phonemes": _SAID,
     "scores": pa.map_(pa.string(), pa.float64()),
     "attributes": pa.map_(pa.string(), pa.string()),
     "drawn": pa.map_(pa.string(), pa.string()),
@@ -35,6 +38,7 @@ _TYPES: dict[str, pa.DataType] = {
     "sample_rate": pa.int32(),
     "duration_s": pa.float64(),
 }
+_SPOKEN = tuple(name for name, kind in _TYPES.items() if kind is _SAID)
 _LISTS = tuple(name for name, kind in _TYPES.items() if kind is _TEXTS)
 _MAPS = tuple(name for name, kind in _TYPES.items() if pa.types.is_map(kind))
 NAMES = tuple(f.name for f in fields(Sample))
@@ -74,6 +78,7 @@ def to_record(sample: Sample) -> dict[str, Any]:
     record["fps"] = str(sample.fps)
     record.update({name: list(record[name]) for name in _LISTS})
     record.update({name: dict(sorted(record[name].items())) for name in _MAPS})
+    record.update({name: [asdict(said) for said in record[name]] for name in _SPOKEN})
     record["segments"] = [{"start_s": s.start_s, "end_s": s.end_s, "modality": s.modality} for s in sample.segments]
     return record
 
@@ -84,6 +89,7 @@ def from_record(record: dict[str, Any]) -> Sample:
     values["fps"] = Fraction(values["fps"])
     values.update({name: tuple(values[name]) for name in _LISTS})
     values.update({name: dict(values[name]) for name in _MAPS})
+    values.update({name: tuple(Said(**said) for said in values[name]) for name in _SPOKEN})
     values["segments"] = tuple(Segment(**s) for s in values["segments"])
     return Sample(**values)
 
@@ -212,6 +218,14 @@ def _broken_media(row: dict[str, Any]) -> Iterator[str]:
         yield "its duration is not frames / fps"
     if row["media_type"] == "image" and (fps or row["duration_s"]):
         yield "it is an image, and has a duration"
+    if row["media_type"] == "audio" and (fps or row["frames"] or row["width"] or row["height"]):
+        yield "it is sound alone, and has pictures"
+    if row["media_type"] == "audio" and (row["sample_rate"] <= 0 or row["duration_s"] <= 0):
+        yield "it is sound alone, and has no rate or no duration"
+    for name in ("words", "phonemes"):
+        starts = [said["start_s"] for said in row[name]]
+        if starts != sorted(starts) or any(said["end_s"] < said["start_s"] for said in row[name]):
+            yield f"its {name} are not in order of time"
     for s in row["segments"]:
         if s["modality"] not in ("video", "audio"):
             yield f"a segment of {s['modality']!r}, which does not exist"

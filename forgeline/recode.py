@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import av
 import cv2
@@ -31,8 +31,13 @@ _BUFFER_S = 0.25  # of bits: how long the rate may be off
 _SKIPPED_RUN, _LOST_RUN = 3, 4  # pictures, packets: networks fail in bursts of about this length
 _BLOCK = np.ones((17, 17), np.uint8)  # damage comes in blocks of 16 pixels, some of which happen to be right
 _SLICE_TYPES = (1, 5)  # of NAL units: ITU-T H.264, table 7-1
-_AAC_RATES = (48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000)
-_AAC_DELAY = 1024  # samples that the encoder puts first
+
+Codec = Literal["aac", "opus"]
+_CODECS: dict[Codec, tuple[str, str, tuple[int, ...], int]] = {
+    "aac": ("aac", "fltp", (48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000), 1024),
+    "opus": ("libopus", "flt", (48000, 24000, 16000, 12000, 8000), 0),
+}
+"""Encoder, its sample format, its rates in Hz, and the samples that it puts first and its decoder leaves in."""
 
 
 def recoded(made: Made, encoding: Encoding) -> Made:
@@ -209,11 +214,12 @@ def _decoded(decoder: av.VideoCodecContext, stream: bytes) -> Picture | None:
     return picture_of(frames[0]) if frames else None
 
 
-def through_aac(sound: Sound, kbps: int) -> Sound:
-    """What AAC at so many thousand bits a second leaves of a sound, of the same rate and length, and as early."""
-    rate = sound.rate if sound.rate in _AAC_RATES else _AAC_RATES[0]
-    encoder = av.CodecContext.create("aac", "w")
-    encoder.sample_rate, encoder.layout, encoder.format = rate, "mono", "fltp"
+def through(sound: Sound, codec: Codec, kbps: int) -> Sound:
+    """What a codec at so many thousand bits a second leaves of a sound, of the same rate and length, and as early."""
+    name, form, rates, delay = _CODECS[codec]
+    rate = sound.rate if sound.rate in rates else 48000
+    encoder: Any = av.CodecContext.create(name, "w")
+    encoder.sample_rate, encoder.layout, encoder.format = rate, "mono", form
     encoder.bit_rate, encoder.thread_count = 1000 * kbps, 1
     encoder.flags |= Flags.bitexact
     encoder.open()
@@ -223,12 +229,14 @@ def through_aac(sound: Sound, kbps: int) -> Sound:
         piece = np.zeros(encoder.frame_size, np.float32)
         part = samples[start : start + encoder.frame_size]
         piece[: len(part)] = part
-        frame = av.AudioFrame.from_ndarray(piece[None], format="fltp", layout="mono")
+        frame = av.AudioFrame.from_ndarray(piece[None], format=form, layout="mono")
         frame.sample_rate, frame.pts, frame.time_base = rate, start, Fraction(1, rate)
         packets += encoder.encode(frame)
     packets += encoder.encode(None)
-    decoder = av.CodecContext.create("aac", "r")
+    decoder: Any = av.CodecContext.create(name, "r")
     decoder.extradata, decoder.thread_count = encoder.extradata, 1
-    left = [frame.to_ndarray()[0] for packet in packets for frame in decoder.decode(packet)]
-    heard = resample(Sound(np.concatenate(left)[_AAC_DELAY:].astype(np.float32), rate), sound.rate)
+    decoded = [frame for packet in packets for frame in decoder.decode(packet)]
+    left = np.concatenate([frame.to_ndarray().ravel() for frame in decoded])[delay:]
+    wave = (left / (32768 if left.dtype == np.int16 else 1)).astype(np.float32)
+    heard = resample(Sound(wave, decoded[0].sample_rate), sound.rate)
     return fit(Sound(np.clip(heard.samples, -1, 1), sound.rate), len(sound.samples) / sound.rate)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Literal
 
-from forgeline.clip import MediaType, Segment
+from forgeline.clip import MediaType, Said, Segment
 
 Label = Literal["real", "fake"]
 Role = Literal["ingested", "control", "null_twin", "forgery", "augmentation"]
@@ -24,7 +24,7 @@ class Sample:
     `sound_mark_read` is how the mark in the sound was read back, None where the sound is absent or can't carry one;
     `fingerprint` what the mark was issued for (`watermark.fingerprint`). `attributes` are what the corpus declares of the
     target, by name (`glasses`: `round`); `drawn` what chance decided when the sample was made (`weather`: `rain`, numbers as
-    text). Rows compare by value.
+    text); `words` and `phonemes` what is said in it, as far as that is known. Rows compare by value.
     """
 
     sample_id: str
@@ -68,5 +68,7 @@ class Sample:
     track: str | None = None
     attributes: Mapping[str, str] = field(default_factory=dict)
     drawn: Mapping[str, str] = field(default_factory=dict)
+    words: tuple[Said, ...] = ()
+    phonemes: tuple[Said, ...] = ()
     scores: Mapping[str, float] = field(default_factory=dict)
     reason: str | None = None

@@ -14,6 +14,7 @@ from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTr
 from numpy.typing import NDArray
 from pydantic import Field
 
+from forgeline.audio import to_int16
 from forgeline.clip import Clip, Mask, Picture, Sound, Track
 from forgeline.errors import MediaError, PromiseError
 from forgeline.section import Section
@@ -365,12 +366,6 @@ class MaskWriter:
         frame.pts = self.frames
         self._container.mux(self._video.encode(frame))
         self.frames += 1
-
-
-def to_int16(samples: NDArray[np.float32]) -> NDArray[np.int16]:
-    """Samples in [-1, 1] as 16-bit integers, rounded to the nearest and clipped."""
-    scaled: NDArray[np.float32] = np.rint(samples * np.float32(32768))
-    return np.clip(scaled, -32768, 32767).astype(np.int16)
 
 
 def _mp4(path: Path) -> av.container.OutputContainer:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import ClassVar, NoReturn
 
-from forgeline.clip import MediaType
+from forgeline.clip import MediaType, Said
 from forgeline.errors import SourceError
 from forgeline.inventory import Inventory
 from forgeline.recipe import Recipe
@@ -56,7 +56,8 @@ class Found:
     `video_label` and `audio_label` are those of the streams if there are such: None is a stream that the corpus does not
     have, and in a fake with both None the corpus does not say which stream was changed. People and `origin` are named as
     the corpus names them. `base` is the path of the real video that a fake was made from, where that is here.
-    `group` is what the report counts it under. `attributes` are what the corpus declares of the target, by name.
+    `group` is what the report counts it under. `attributes` are what the corpus declares of the target, by name; `words` and
+    `phonemes` what is said, in order of time.
     """
 
     group: str
@@ -72,6 +73,8 @@ class Found:
     split: Split | None = None
     mask: str | None = None
     attributes: Mapping[str, str] = field(default_factory=dict)
+    words: tuple[Said, ...] = ()
+    phonemes: tuple[Said, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -177,6 +180,8 @@ class Corpus:
             origin=clip.origin,
             split=clip.split,
             attributes=clip.attributes,
+            words=clip.words,
+            phonemes=clip.phonemes,
             mask=None if clip.mask is None else f"{RAW}/{self.name}/{clip.mask}",
             licence=self.terms.licence,
             permitted_use=self.terms.permitted_use,

@@ -1,11 +1,16 @@
 """Recordings of one's own, of people who agreed to it; and the demo corpus, which lies on disk in the same way.
 
     <root>/<person>/<clip>.mp4              also .mov .m4v .mkv .webm .avi .mpg .mpeg, .png .jpg .jpeg, .wav .flac
+    <root>/<person>/<clip>.align            what is said in it and when, as the GRID corpus tells it; optional
     <root>/<person>/<clip>.truth.json, .key what is known of the clip (the demo's renderer writes them); optional
     <root>/attributes.csv                   what people declared of themselves; optional
 
+A line of an `.align` file is a word: `23750 29500 bin`, from 0.95 to 1.18 s, as a second has 25 000 units. `sil` and `sp` are
+pauses.
+
 `attributes.csv` begins with a column `person` and goes on with a column an attribute, in words or numbers: `person,glasses`,
-then `anna,none`. An empty cell says nothing. What a face looks like is never guessed from pictures.
+then `anna,none`. An empty cell says nothing. The attribute `language` is the one that someone speaks (docs/languages.md). What
+a face looks like is never guessed from pictures.
 
 `<person>` is a name or a number: letters, digits, `_`, `-` and `.`, beginning with a letter or digit. Every one of them has
 a record under `terms.people`: on what basis they agreed, to the use of their face, voice or both, until when. A folder
@@ -19,20 +24,24 @@ recordings: neither splits nor what was cut from the same recording.
 import csv
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, Literal
 
 from pydantic import field_validator
 
+from forgeline.clip import Said
 from forgeline.errors import SourceError
 from forgeline.inventory import Inventory
 from forgeline.terms import Consent, Terms
-from sources.corpus import RAW, Corpus, Found, Source, media_type, read_json, read_text
+from sources.corpus import RAW, Corpus, Found, Source, media_type, read_json, read_text, unreadable
 
 _ATTRIBUTE = re.compile(r"[a-z][a-z0-9_]{0,39}")
 _PERSON = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _FEWEST = 4
 _ATTRIBUTES = "attributes.csv"
+_ALIGN_HZ = 25_000  # units a second
+_PAUSES = {"sil", "sp"}
 
 TEMPLATE = Terms(
     agreement="name of the release form that everyone signed",
@@ -78,7 +87,11 @@ class Folder(Source):
     def __call__(self, name: str, root: Path, inventory: Inventory) -> Corpus:
         """Real clips of the people under `terms.people`; SourceError when fewer than four of them have any."""
         declared = _declared(root, inventory) if _ATTRIBUTES in inventory.files else {}
-        said = {path: declared.get(path.partition("/")[0], {}) for path in inventory.files}
+        said = {
+            path: _Told(declared.get(path.partition("/")[0], {}), _aligned(root, inventory, path))
+            for path in inventory.files
+            if media_type(path)
+        }
         corpus = _people(name, self.terms, inventory, said)
         here = {clip.target for clip in corpus.found.values()}
         if len(here) < _FEWEST:
@@ -107,6 +120,32 @@ class Demo(Source):
         return _people(name, self.terms, inventory, said)
 
 
+@dataclass(frozen=True)
+class _Told:
+    """What is known of a clip beside its media."""
+
+    attributes: Mapping[str, str] = field(default_factory=dict)
+    words: tuple[Said, ...] = ()
+    phonemes: tuple[Said, ...] = ()
+
+
+def _aligned(root: Path, inventory: Inventory, path: str) -> tuple[Said, ...]:
+    """The words of the `.align` file beside a clip, without pauses."""
+    align = str(Path(path).with_suffix(".align"))
+    if align not in inventory.files:
+        return ()
+    words = []
+    for number, line in enumerate(read_text(root, inventory, align).splitlines(), 1):
+        if not line.strip():
+            continue
+        start, end, *said = line.split()
+        if len(said) != 1 or not (start.isdecimal() and end.isdecimal()) or not int(start) <= int(end):
+            unreadable(root / align, f"line {number} is not `start end word`")
+        if said[0] not in _PAUSES:
+            words.append(Said(int(start) / _ALIGN_HZ, int(end) / _ALIGN_HZ, said[0]))
+    return tuple(sorted(words, key=lambda word: word.start_s))
+
+
 def _declared(root: Path, inventory: Inventory) -> dict[str, dict[str, str]]:
     """What each person declared, by attribute."""
     where = f"{RAW}/{root.name}/{_ATTRIBUTES}"
@@ -124,18 +163,27 @@ def _declared(root: Path, inventory: Inventory) -> dict[str, dict[str, str]]:
     return declared
 
 
-def _rendered(root: Path, inventory: Inventory, path: str) -> dict[str, str]:
-    """What the renderer says of the person in a clip."""
+def _rendered(root: Path, inventory: Inventory, path: str) -> _Told:
+    """What the renderer says of a clip and the person in it."""
     truth = str(Path(path).with_suffix(".truth.json"))
     told = read_json(root, inventory, truth) if truth in inventory.files else {}
-    said = told.get("attributes", {}) if isinstance(told, dict) else {}
-    return {str(name): str(value) for name, value in said.items()}
+    if not isinstance(told, dict):
+        return _Told()
+    try:
+        attributes = {str(name): str(value) for name, value in told.get("attributes", {}).items()}
+        words, phonemes = (
+            tuple(Said(float(start), float(end), str(text)) for start, end, text in told.get(name, []))
+            for name in ("words", "phonemes")
+        )
+    except (AttributeError, TypeError, ValueError) as error:
+        unreadable(root / truth, f"not the renderer's ({error})")
+    return _Told(attributes, words, phonemes)
 
 
-def _people(name: str, terms: Terms, inventory: Inventory, attributes: Mapping[str, Mapping[str, str]]) -> Corpus:
+def _people(name: str, terms: Terms, inventory: Inventory, told: Mapping[str, _Told]) -> Corpus:
     found: dict[str, Found] = {}
     refused: dict[str, str] = {}
-    known = {path for path in inventory.files if path.endswith((".truth.json", ".key")) or path == _ATTRIBUTES}
+    known = {path for path in inventory.files if path.endswith((".truth.json", ".key", ".align")) or path == _ATTRIBUTES}
     for path in inventory.files:
         person, _, clip = path.partition("/")
         kind = media_type(path)
@@ -151,7 +199,9 @@ def _people(name: str, terms: Terms, inventory: Inventory, attributes: Mapping[s
             audio_label=None if kind == "image" else "real",
             target=person,
             apparent=person,
-            attributes=attributes.get(path, {}),
+            attributes=told[path].attributes,
+            words=told[path].words,
+            phonemes=told[path].phonemes,
         )
     with_clips = {clip.target for clip in found.values()}
     return Corpus(

@@ -15,6 +15,7 @@ from typing import Any
 import av
 import numpy as np
 import pytest
+import soundfile
 import yaml
 from PIL import Image
 
@@ -81,13 +82,14 @@ REASONS = {
     "p0/tiny.mp4": "shows no face",
     "p0/rarely.mp4": "shows its main face in only",
     "p0/broken.png": "broken or no picture",
-    "p0/voice.wav": "sound alone",
+    "p0/voice.wav": "broken, cut off or no sound",
+    "p0/hush.wav": "is silent",
     "stranger/c.mp4": "no consent is recorded for stranger",
     "p1/elsewhere.mp4": "a link that leaves the corpus",
     "p1/nowhere.mp4": "a link that leads nowhere",
     "loose.mp4": "not named as this corpus names its clips",
 }
-GOOD = {*(f"{name}/good.mp4" for name in PEOPLE), "p1/turned.mp4", "p2/silent.mp4", "p3/face.png"}
+GOOD = {*(f"{name}/good.mp4" for name in PEOPLE), "p1/turned.mp4", "p2/silent.mp4", "p3/face.png", "p3/voice.flac"}
 
 
 def fill(raw: Path) -> None:
@@ -112,6 +114,8 @@ def fill(raw: Path) -> None:
     film(raw / "p0/rarely.mp4", [*shown[0][:3], *noise(160, 160, 9)])
     (raw / "p0/broken.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(50))
     (raw / "p0/voice.wav").write_bytes(b"RIFF")
+    soundfile.write(raw / "p0/hush.wav", np.zeros(8000), 8000)
+    soundfile.write(raw / "p3/voice.flac", 0.2 * np.sin(np.arange(16000)), 8000)
     film(raw / "stranger/c.mp4", shown[0])
     outside = raw.parents[2] / "outside.mp4"
     shutil.copy(raw / "p0/good.mp4", outside)
@@ -178,6 +182,10 @@ def test_good_clips_go_through(filled: Place) -> None:
     assert {path for path, row in rows.items() if row.reason is None} == GOOD
     for path in GOOD:
         row = rows[path]
+        if path.endswith(".flac"):
+            assert (row.media_type, row.sample_rate, row.duration_s, row.track) == ("audio", 8000, 2.0, None)
+            assert (row.video_label, row.audio_label) == (None, "real")
+            continue
         assert (filled.path / str(row.track)).is_file()
         assert (row.width, row.height) == (160, 160)
         assert row.target_id == f"own:{path.split('/')[0]}"

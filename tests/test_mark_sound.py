@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.stats import kstest
 
-from forgeline.audio import resample
+from forgeline.audio import resample, to_int16
 from forgeline.clip import Sound
 from forgeline.errors import MediaError
-from forgeline.video import open_video, to_int16
+from forgeline.video import open_video
 from watermark.evidence import score
 from watermark.keys import DEMO, MasterKey, master
 from watermark.payload import Mark, code_length, decode

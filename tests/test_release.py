@@ -59,6 +59,7 @@ BREAKS: dict[str, Callable[[], None]] = {
     "files": flip_a_byte,
     "marks": lambda: rewrite("blend_swap", lambda s: replace(s, mark_id="0815")),
     "splits": lambda: rewrite("blend_swap", lambda s: replace(s, source_id="demo:p99")),
+    "sound": lambda: rewrite("blend_swap", lambda s: replace(s, audio_label="fake", sha256="0" * 64)),
     "pairs": lambda: rewrite("blend_swap", lambda s: replace(s, sample_rate=8000)),
     "terms": lambda: rewrite("blend_swap", lambda s: replace(s, licence="anything goes")),
 }

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from forgeline.clip import Said
 from forgeline.errors import SourceError
 from forgeline.inventory import File, Inventory, scan
 from forgeline.sample import SPLITS, Sample
@@ -122,6 +123,40 @@ def test_people_declare_their_attributes(tmp_path: Path) -> None:
 def test_a_wrong_table_of_attributes_is_refused(tmp_path: Path, declared: str, error: str) -> None:
     with pytest.raises(SourceError, match=error):
         people_with(tmp_path, declared)
+
+
+def aligned(tmp_path: Path, align: str) -> Sample:
+    """The row of a clip with this `.align` file beside it."""
+    files: dict[str, str | bytes] = {f"{name}/1.mp4": b"" for name in PEOPLE} | {"anna/1.align": align}
+    return by_path(Folder(terms=CONSENTED)("vox", tmp_path / "raw", on_disk(tmp_path / "raw", files)))["anna/1.mp4"]
+
+
+def test_words_come_from_alignments_beside_clips(tmp_path: Path) -> None:
+    row = aligned(tmp_path, "\ufeff0 23750 sil\r\n23750 29500 bin\r\n29500 34000 blue\n\n34000 74500 sp")
+    assert row.words == (Said(0.95, 1.18, "bin"), Said(1.18, 1.36, "blue"))
+    assert row.phonemes == ()
+
+
+@pytest.mark.parametrize("line", ["0 23750", "0 23750 bin blue", "a 23750 bin", "100 50 bin", "-5 50 bin", "0.5 1.0 bin"])
+def test_a_broken_alignment_is_refused(tmp_path: Path, line: str) -> None:
+    with pytest.raises(SourceError, match=r"anna/1\.align: line 2 is not `start end word`"):
+        aligned(tmp_path, f"0 10 bin\n{line}\n")
+
+
+def test_what_the_renderer_says_is_read(tmp_path: Path) -> None:
+    truth = json.dumps(
+        {"attributes": {"language": "vi"}, "words": [[0.1, 0.3, "xin"]], "phonemes": [[0.1, 0.2, "s"], [0.2, 0.3, "i"]]}
+    )
+    (row,) = Demo()("demo", tmp_path / "raw", on_disk(tmp_path / "raw", {"000/1.mp4": b"", "000/1.truth.json": truth}))
+    assert row.words == (Said(0.1, 0.3, "xin"),)
+    assert row.phonemes == (Said(0.1, 0.2, "s"), Said(0.2, 0.3, "i"))
+    assert row.attributes == {"language": "vi"}
+    with pytest.raises(SourceError, match="not the renderer's"):
+        list(
+            Demo()(
+                "demo", tmp_path / "b", on_disk(tmp_path / "b", {"000/1.mp4": b"", "000/1.truth.json": '{"words": [[0, 1]]}'})
+            )
+        )
 
 
 def test_demo_has_fixed_terms(tmp_path: Path) -> None:

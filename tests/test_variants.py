@@ -21,7 +21,7 @@ from forgeline.clip import Clip, Made, Mask, Picture, Segment, Sound
 from forgeline.degrade import Light, Variant
 from forgeline.errors import FactoryError, MediaError
 from forgeline.manifest import read_manifest, write_manifest
-from forgeline.recode import Network, through_aac
+from forgeline.recode import Codec, Network, through
 from forgeline.video import Encoding, open_video, read_masks
 from tests.conftest import Checkout
 from watermark.gate import ATTACKED
@@ -260,10 +260,11 @@ def test_a_bitrate_costs_detail_and_swings() -> None:
 
 
 @pytest.mark.parametrize("rate", [16000, 44100, 22000])
-def test_aac_leaves_sound_in_its_place(rate: int) -> None:
+@pytest.mark.parametrize("codec", ["aac", "opus"])
+def test_codecs_leave_sound_in_its_place(codec: Codec, rate: int) -> None:
     noise = np.random.default_rng(0).normal(0, 0.2, rate).astype(np.float32)
     voice = Sound(cv2.blur(noise[None], (9, 1))[0] * np.linspace(0, 1, rate, dtype=np.float32), rate)
-    poor, rich = through_aac(voice, 12), through_aac(voice, 128)
+    poor, rich = through(voice, codec, 12), through(voice, codec, 128)
     assert poor.rate == rich.rate == rate
     assert len(poor.samples) == len(rich.samples) == rate
     middle = voice.samples[rate // 2 - 2000 : rate // 2 + 2000]

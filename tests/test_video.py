@@ -19,10 +19,10 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from forgeline.audio import fit, resample
+from forgeline.audio import fit, resample, to_int16
 from forgeline.clip import Clip, Mask, Picture, Sound
 from forgeline.errors import MediaError, PromiseError
-from forgeline.video import Encoding, MaskWriter, VideoWriter, key_pictures, open_video, read_masks, to_int16
+from forgeline.video import Encoding, MaskWriter, VideoWriter, key_pictures, open_video, read_masks
 
 WIDTH, HEIGHT = 96, 64
 FAST = Encoding(crf=10, preset="ultrafast")

@@ -13,9 +13,11 @@ from typing import Literal
 import cv2
 import numpy as np
 
-from forgeline.clip import Picture
+from forgeline.audio import open_sound
+from forgeline.clip import Picture, Sound
 from forgeline.errors import MediaError, PromiseError
 from forgeline.image import open_image
+from forgeline.recode import through
 from forgeline.video import Encoding, VideoWriter, key_pictures, open_video
 from watermark.evidence import Evidence
 from watermark.keys import ShardKey
@@ -33,6 +35,7 @@ ATTACKED = 4.75
 
 _ATTACK = Encoding(crf=28, preset="veryfast", gop=1)
 _ATTACKED_PICTURES = 4  # the first key pictures of a video
+_ATTACK_KBPS = 32  # of the AAC that sound alone goes through
 
 HowRead = Literal["payload", "matched"]
 
@@ -45,8 +48,9 @@ class WeakMarkError(MediaError):
 class Verdict:
     """How the marks of a file read; scores are matched ones, in standard deviations of chance.
 
-    `attacked` is what is left of `score` after JPEG at quality 50 (images) or x264 at crf 28 (a video's first key
-    pictures), None where no attack was asked for; `sound_*` are None for sound that carries no mark.
+    `attacked` is what is left of `score` after JPEG at quality 50 (images), x264 at crf 28 (a video's first key pictures) or
+    AAC of 32 kbit/s (sound alone), None where no attack was asked for; `sound_*` are None for sound that carries no mark. Of
+    sound alone both say the same.
     """
 
     mark_read: HowRead
@@ -57,13 +61,15 @@ class Verdict:
 
 
 def examine(path: Path, key: ShardKey, mark: Mark, tag: Tag, sound_marked: bool, least: float = MATCHED) -> Verdict:
-    """Read a sealed file (.mp4 or .png), and attack it unless less than MATCHED is asked of it (a heavy variant).
+    """Read a sealed file (.mp4, .png or .flac), and attack it unless less than MATCHED is asked of it (a heavy variant).
 
     Raises WeakMarkError when a mark can't be read, MediaError when the file can't be decoded, and PromiseError when the tag
     or the sound is gone.
     """
     if read_tag(path) != tag:
         raise PromiseError(path, "does not give its tag back", "make it again")
+    if path.suffix == ".flac":
+        return _examine_sound(path, key, mark, least)
     image = path.suffix == ".png"
     first: list[Picture] = []
     exact, score = _read(_kept(open_image(path).pictures() if image else key_pictures(path), first), key, mark)
@@ -80,10 +86,27 @@ def examine(path: Path, key: ShardKey, mark: Mark, tag: Tag, sound_marked: bool,
     sound = open_video(path).sound()
     if sound is None:
         raise PromiseError(path, "has lost its sound", "make it again")
-    sound_exact, sound_score = sound_carries(sound, key, mark), sound_matched(sound, key, mark)
-    if not sound_exact:
-        _demand(path, sound_score, least, " in its sound")
-    return Verdict(_how(exact), score, attacked, _how(sound_exact), sound_score)
+    how, sound_score = _heard(path, sound, key, mark, least, " in its sound")
+    return Verdict(_how(exact), score, attacked, how, sound_score)
+
+
+def _examine_sound(path: Path, key: ShardKey, mark: Mark, least: float) -> Verdict:
+    sound = open_sound(path).sound()
+    if sound is None:
+        raise PromiseError(path, "has lost its sound", "make it again")
+    how, score = _heard(path, sound, key, mark, least)
+    attacked = None
+    if least >= MATCHED:
+        attacked = sound_matched(through(sound, "aac", _ATTACK_KBPS), key, mark)
+        _demand(path, attacked, ATTACKED, " after an attack")
+    return Verdict(how, score, attacked, how, score)
+
+
+def _heard(path: Path, sound: Sound, key: ShardKey, mark: Mark, least: float, where: str = "") -> tuple[HowRead, float]:
+    exact, score = sound_carries(sound, key, mark), sound_matched(sound, key, mark)
+    if not exact:
+        _demand(path, score, least, where)
+    return _how(exact), score
 
 
 def _read(pictures: Iterable[Picture], key: ShardKey, mark: Mark) -> tuple[bool, float]:

@@ -1,7 +1,7 @@
 """The only way a made clip reaches disk: mark, encode, tag, read everything back from the file, and only then name it.
 
-A mark in the pictures is required of every clip. The sound carries the same one where it can; forged sound must. A signed
-manifest (C2PA) is made later, over the finished file.
+A mark in the pictures is required of every clip that has some. The sound carries the same one where it can; forged sound
+must, and so must sound alone. A signed manifest (C2PA) is made later, over the finished file.
 """
 
 import errno
@@ -17,8 +17,10 @@ from pathlib import Path
 
 import av
 import cv2
+import numpy as np
 
-from forgeline.clip import Clip, Made, Mask, Picture, Segment, Sound
+from forgeline.audio import SoundForm, open_sound, write_sound
+from forgeline.clip import Clip, Made, Mask, MediaType, Picture, Said, Segment, Sound
 from forgeline.errors import FactoryError, MediaError, PromiseError
 from forgeline.image import open_image, write_image
 from forgeline.sample import Sample
@@ -28,13 +30,14 @@ from watermark.evidence import Evidence
 from watermark.fingerprint import Fingerprint
 from watermark.gate import ATTACKED, MATCHED, Verdict, WeakMarkError, examine
 from watermark.keys import DEMO, ShardKey
-from watermark.metadata import PNG_KEYWORD, Tag, append_to_mp4, packet
+from watermark.metadata import PNG_KEYWORD, Tag, add_to_flac, append_to_mp4, packet
 from watermark.payload import Mark
 from watermark.sound import mark_sound, sound_carries, sound_matched
 from watermark.strength import Marker
 from watermark.tile import bits_for, folded, layout
 
-_SUFFIX = {"video": ".mp4", "image": ".png"}
+SUFFIX: dict[MediaType, str] = {"video": ".mp4", "image": ".png", "audio": ".flac"}
+"""What files of each kind are named."""
 _VARIANT_DB = (None, 44.0, 42.0, 40.0, 38.0, 36.0, 34.0, 32.0)
 """What is added to a variant by turns until its mark is found: at first nothing."""
 
@@ -48,15 +51,17 @@ class Seal(Section):
     """Id of the master key that marks: "demo" is public, another is looked for in the file named by
     FORGELINE_KEY_FILE."""
     encoding: Encoding = Encoding()
-    """How x264 encodes the pictures of videos; images are PNG."""
+    """How x264 encodes the pictures of videos; images are PNG, sound alone is FLAC."""
+    sound: SoundForm = SoundForm()
+    """The form that all sound is given."""
 
 
 @dataclass(frozen=True)
 class Sealed:
     """A file that has kept its promises: what is in it, as read back from disk.
 
-    `psnr` in dB is what marking changed before encoding, None where nothing was added; `fingerprint` is what the pictures
-    show.
+    `psnr` in dB is what marking changed of the pictures before encoding, None where nothing was added; `fingerprint` is what
+    the pictures show, None for sound alone.
     """
 
     path: Path
@@ -71,13 +76,18 @@ class Sealed:
     sample_rate: int
     verdict: Verdict
     psnr: float | None
-    fingerprint: str
+    fingerprint: str | None
     segments: tuple[Segment, ...]
     drawn: Mapping[str, str | float]
+    words: tuple[Said, ...]
+    phonemes: tuple[Said, ...]
 
     def noted(self, sample: Sample) -> Sample:
-        """The sample's row with all that was read back, when it was changed, and what chance decided. It keeps the mask that it
-        has where the file came with none, and what it says of chance where nothing new was drawn."""
+        """The sample's row with all that was read back, when it was changed, what is said, and what chance decided.
+
+        It keeps the mask that it has where the file came with none, and what it says of speech and chance where nothing new
+        was said or drawn.
+        """
         scores = {
             "mark_score": self.verdict.score,
             "mark_score_attacked": self.verdict.attacked,
@@ -97,7 +107,9 @@ class Sealed:
             sound_mark_read=self.verdict.sound_mark_read,
             fingerprint=self.fingerprint,
             segments=self.segments,
-            drawn={name: _said(value) for name, value in self.drawn.items()} or sample.drawn,
+            drawn={name: _text(value) for name, value in self.drawn.items()} or sample.drawn,
+            words=self.words or sample.words,
+            phonemes=self.phonemes or sample.phonemes,
             sha256=self.sha256,
             bytes=self.bytes,
             scores={name: round(value, 3) for name, value in scores.items() if value is not None},
@@ -105,13 +117,14 @@ class Sealed:
 
 
 def seal(made: Made, path: Path, mark: Mark, key: ShardKey, tag: Tag, settings: Seal) -> Sealed:
-    """Mark, encode and tag a made clip into `path` (.mp4 or .png), its masks into `<stem>.mask.mp4` or `.png` beside it.
+    """Mark, encode and tag a made clip into `path` (.mp4, .png or .flac), its masks into `<stem>.mask.mp4` or `.png` beside it.
 
-    Both files appear under their names at the very end, the masks first, or not at all. Raises PromiseError when the
-    pictures end early, or the masks or the clip do not read back; MediaError for clips that can't carry the mark, or do not
-    give it back; FactoryError when the disk is full.
+    Its sound is given the form of `settings.sound` first. Both files appear under their names at the very end, the masks
+    first, or not at all. Raises PromiseError when the pictures end early, or the masks or the clip do not read back;
+    MediaError for clips that can't carry the mark, or do not give it back; FactoryError when the disk is full.
     """
     marker = Marker(key, mark, settings.encoding.gop if made.media_type == "video" else 1)
+    made = replace(made, sound=_formed(made, settings.sound))
     sound = _marked_sound(made, key, mark)
     marked = replace(made, sound=sound or made.sound)
     return _sealed(marked, path, marker, settings.encoding, lambda file: examine(file, key, mark, tag, sound is not None), tag)
@@ -120,7 +133,7 @@ def seal(made: Made, path: Path, mark: Mark, key: ShardKey, tag: Tag, settings: 
 def seal_variant(
     make: Callable[[], Made], path: Path, mark: Mark, key: ShardKey, tag: Tag, encoding: Encoding, sound_marked: bool
 ) -> Sealed:
-    """Encode and tag a degraded copy of a sealed video into `path` (.mp4), with its parent's own mark made to be read there.
+    """Encode and tag a degraded copy of a sealed clip into `path` (.mp4, .flac), its parent's own mark made to be read there.
 
     `make` gives the copy again for each attempt. What is left of the mark may do; where it doesn't, the same pattern is
     added, and made stronger until a reader who expects it finds it in the encoded file. Sound that was marked is marked
@@ -135,7 +148,8 @@ def seal_variant(
         return examine(file, key, mark, tag, sound is not None, ATTACKED)
 
     first, made = _looked_at(made)
-    for strength_db in _VARIANT_DB if _shows(first, key, mark) else _VARIANT_DB[1:]:
+    strengths = _VARIANT_DB if _shows(first, key, mark) else _VARIANT_DB[1:]
+    for strength_db in strengths if made.frames else _VARIANT_DB[:1]:
         marker = Marker(key, mark, encoding.gop, strength_db) if strength_db else None
         try:
             return _sealed(replace(made, sound=sound or made.sound), path, marker, encoding, gate, tag)
@@ -147,12 +161,11 @@ def seal_variant(
 def _sealed(
     made: Made, path: Path, marker: Marker | None, encoding: Encoding, gate: Callable[[Path], Verdict], tag: Tag
 ) -> Sealed:
-    suffix = _SUFFIX.get(made.media_type)
-    if suffix is None:
-        raise MediaError(path, "is sound without pictures, which can't be sealed yet", "leave it out")
+    suffix = SUFFIX[made.media_type]
     if path.suffix != suffix:
         raise PromiseError(path, f"is not named {suffix}", f"report it: {made.media_type}s are sealed as {suffix}")
-    bits_for(made.width, made.height)
+    if made.media_type != "audio":
+        bits_for(made.width, made.height)
     draft, mask_draft = path.with_name(f".{path.stem}.part{suffix}"), path.with_name(f".{path.stem}.mask.part{suffix}")
     mask_path = path.with_name(f"{path.stem}.mask{suffix}")
     with _drafts(path, draft, mask_draft):
@@ -160,12 +173,15 @@ def _sealed(
         if made.media_type == "video":
             _write_video(made, written, marker, encoding)
             append_to_mp4(draft, tag)
-        else:
+        elif made.media_type == "image":
             _write_image(made, written, marker, tag)
+        else:
+            _write_sound(made, draft)
+            add_to_flac(draft, tag)
         written.check(path, made)
         try:
-            clip = open_video(draft) if made.media_type == "video" else open_image(draft)
-            rate = _check_clip(clip, path, made)
+            clip = {"video": open_video, "image": open_image, "audio": open_sound}[made.media_type](draft)
+            seconds, rate = _check_clip(clip, path, made)
             _check_masks(written, path, made.media_type)
         except MediaError as error:
             raise PromiseError(path, f"does not read back: it {error.what}", "report it") from error
@@ -187,13 +203,15 @@ def _sealed(
         height=clip.height,
         fps=clip.fps,
         frames=clip.frames,
-        duration_s=float(clip.duration),
+        duration_s=seconds,
         sample_rate=rate,
         verdict=verdict,
         psnr=written.psnr(made.width * made.height * 3),
-        fingerprint=written.fingerprint.hex,
+        fingerprint=written.fingerprint.hex if made.frames else None,
         segments=made.segments,
         drawn=made.drawn,
+        words=made.words,
+        phonemes=made.phonemes,
     )
 
 
@@ -245,14 +263,24 @@ class _Written:
             raise PromiseError(path, what, "report it: a generator must give all masks or none")
 
 
+def _formed(made: Made, form: SoundForm) -> Sound | None:
+    """The sound as all sound goes into files, as long as the pictures where there are some."""
+    if made.sound is None:
+        return None
+    if made.sound.samples.ndim != 1 or not np.isfinite(made.sound.samples).all():
+        raise MediaError("sound", "is not one channel of finite numbers", "repair or replace the file")
+    seconds = made.frames / made.fps if made.fps else len(made.sound.samples) / made.sound.rate
+    return form(made.sound, float(seconds))
+
+
 def _marked_sound(made: Made, key: ShardKey, mark: Mark) -> Sound | None:
-    """The sound with the mark; None where there is none, or where it can't carry one and is nobody's forgery."""
+    """The sound with the mark; None where there is none, or where it can't carry one, is not alone and nobody's forgery."""
     if made.sound is None:
         return None
     try:
         return mark_sound(made.sound, key, mark)
     except MediaError:
-        if any(segment.modality == "audio" for segment in made.segments):
+        if made.media_type == "audio" or any(segment.modality == "audio" for segment in made.segments):
             raise
         return None
 
@@ -300,8 +328,14 @@ def _write_image(made: Made, written: _Written, marker: Marker | None, tag: Tag)
             write_image(written.mask_draft, written.masked(mask))
 
 
-def _check_clip(clip: Clip, path: Path, made: Made) -> int:
-    """The sound's rate (0: none), when the file holds the clip that was made."""
+def _write_sound(made: Made, draft: Path) -> None:
+    if made.sound is None:
+        raise PromiseError(draft, "is to be sound alone, and has none", "report it")
+    write_sound(draft, made.sound)
+
+
+def _check_clip(clip: Clip, path: Path, made: Made) -> tuple[float, int]:
+    """Seconds, and the sound's rate (0: none), when the file holds the clip that was made."""
     sound = clip.sound()
     found = (clip.width, clip.height, clip.frames, sound and sound.rate)
     declared = (made.width, made.height, made.frames, made.sound and made.sound.rate)
@@ -309,7 +343,12 @@ def _check_clip(clip: Clip, path: Path, made: Made) -> int:
     if found != declared or late * (made.fps or 1) > Fraction(1, 2):
         what = f"reads back as {found} over {float(clip.duration):.3f} s, not {declared} (width, height, frames, sample rate)"
         raise PromiseError(path, what, "report it")
-    return sound.rate if sound else 0
+    if sound is None or made.sound is None:
+        return float(clip.duration), 0
+    if len(sound.samples) != len(made.sound.samples):
+        what = f"has {len(sound.samples)} samples of sound, not {len(made.sound.samples)}"
+        raise PromiseError(path, what, "report it")
+    return float(clip.duration) if clip.frames else len(sound.samples) / sound.rate, sound.rate
 
 
 def _check_masks(written: _Written, path: Path, media_type: str) -> None:
@@ -324,7 +363,7 @@ def _check_masks(written: _Written, path: Path, media_type: str) -> None:
         raise PromiseError(path, "does not give its masks back", "report it")
 
 
-def _said(value: str | float) -> str:
+def _text(value: str | float) -> str:
     return value if isinstance(value, str) else f"{value:.4g}"
 
 
