@@ -1,5 +1,7 @@
 """The demo corpus: people who do not exist say neutral sentences. Rendered here, so that everything can be tried at once.
 
+Everyone speaks one language: those of `languages` in turn, from person to person.
+
 `jobs` says what there is to render, `render` renders one clip. A clip is `<person>/<clip>.mp4` (p00/c0.mp4) with its ground
 truth beside it in `<clip>.truth.json`. What a person looks like follows from the seed and the person's number, a clip from
 those and its own number: more people or more clips change none that are there.
@@ -7,21 +9,23 @@ those and its own number: more people or more clips change none that are there.
 
 import json
 import math
+import unicodedata
 from dataclasses import asdict, dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, field_validator, model_validator
 
 from forgeline.audio import fit, resample
-from forgeline.clip import Sound
+from forgeline.clip import Said, Sound
 from forgeline.code import code_digest, library_versions
 from forgeline.files import replacing, write_text
 from forgeline.recipe import digest
 from forgeline.section import Section
+from forgeline.sentences import LANGUAGES, Language
 from forgeline.speech import Utterance, engine_version, speak
 from forgeline.video import Encoding, VideoWriter
 
@@ -36,36 +40,7 @@ _SPREAD = np.array([math.sqrt(2), 3 / 8, math.sqrt(7)])
 """Steps from person to person in skin tone, hair style and age: any few people in a row are spread out over each (the
 fractional parts of an irrational number's multiples are), and eight go through all eight styles."""
 _FLOOR = 3e-4  # a room is never digitally silent
-
-TEXTS = (
-    "The weather should be dry until the evening.",
-    "Our train leaves at nine, so there is time for tea.",
-    "Please put the blue cups back on the upper shelf.",
-    "We walked along the river and over the old bridge.",
-    "She reads a chapter of her book every morning.",
-    "The bakery around the corner opens before seven.",
-    "He painted the garden fence a warm shade of green.",
-    "Nobody knew why the little boat was called Pepper.",
-    "A bowl of soup is all I want after such a day.",
-    "They moved the piano to the room with big windows.",
-    "I always forget which of the keys opens the cellar.",
-    "The museum shows maps that are four hundred years old.",
-    "My neighbour grows tomatoes and beans on his balcony.",
-    "The meeting begins at ten and will be over by noon.",
-    "You can see the mountains from the top of the tower.",
-    "Fresh snow covered the village and all of its roofs.",
-    "The children built a bridge from paper and string.",
-    "We have moved the lamp a bit closer to the sofa.",
-    "A good map and warm shoes are all that you need.",
-    "The post office is behind the market, on the left.",
-    "He whistles while he waters the plants in the hall.",
-    "Most of the apples fell before we could pick them.",
-    "The bus stops here four times an hour on weekdays.",
-    "She found a box of buttons under the wooden stairs.",
-)
-
-_LOW_VOICES = ("en-us", "en-us+m1", "en-us+m2", "en-us+m3", "en-us+m4", "en-us+m7")
-_HIGH_VOICES = ("en-us+f1", "en-us+f2", "en-us+f3", "en-us+f4", "en-us+f5")
+_LONGEST_S = 360  # as much as is said at once
 
 
 class Demo(Section):
@@ -80,6 +55,26 @@ class Demo(Section):
     """Sides of the picture, in pixels."""
     fps: Annotated[int, Field(ge=5, le=60)] = 25
     seed: Annotated[int, Field(ge=0)] = 1
+    long_clips: Annotated[tuple[Annotated[int, Field(ge=2, le=9000)], ...], Field(strict=False)] = ()
+    """Pictures of further clips: the first person has one more of the first length, the second one of the second."""
+    languages: Annotated[tuple[str, ...], Field(strict=False, min_length=1)] = ("en",)
+    """Codes of `forgeline.sentences`: the first person speaks the first of them, the next one the next, and so on again."""
+
+    @field_validator("languages")
+    @classmethod
+    def _known(cls, languages: tuple[str, ...]) -> tuple[str, ...]:
+        if unknown := [code for code in languages if code not in LANGUAGES]:
+            raise ValueError(f"{', '.join(unknown)}: no sentences are shipped for it, but for {', '.join(LANGUAGES)}")
+        return languages
+
+    @model_validator(mode="after")
+    def _not_too_long(self) -> Self:
+        longest = max(self.frames, *self.long_clips, 0)
+        if longest > _LONGEST_S * self.fps:
+            raise ValueError(f"a clip of {longest / self.fps:.0f} s: at most {_LONGEST_S} s are spoken")
+        if len(self.long_clips) > self.people:
+            raise ValueError(f"{len(self.long_clips)} long clips: there are {self.people} people")
+        return self
 
 
 @dataclass(frozen=True)
@@ -96,12 +91,14 @@ class Job:
 def jobs(demo: Demo) -> list[Job]:
     """One job a clip, in the order of their paths' numbers. FactoryError where there is nothing to speak with."""
     makers = {"code": code_digest("sources.demo"), "libraries": library_versions(), "espeakng-loader": engine_version()}
-    shape = demo.model_dump(exclude={"people", "clips"})
-    return [
-        Job(f"p{person:02d}/c{clip}.mp4", digest([makers, shape, person, clip]), demo, person, clip)
-        for person in range(demo.people)
-        for clip in range(demo.clips)
-    ]
+    there = []
+    for person in range(demo.people):
+        lengths = [demo.frames] * demo.clips + list(demo.long_clips[person : person + 1])
+        for clip, frames in enumerate(lengths):
+            told = demo.model_copy(update={"frames": frames, "long_clips": ()})
+            key = digest([makers, told.model_dump(exclude={"people", "clips"}), person, clip])
+            there.append(Job(f"p{person:02d}/c{clip}.mp4", key, told, person, clip))
+    return there
 
 
 def render(job: Job, folder: Path) -> None:
@@ -114,12 +111,14 @@ def render(job: Job, folder: Path) -> None:
     start = np.random.default_rng([demo.seed, 2**32 - 1]).random(3)
     tone, style, years = ((start + job.person * _SPREAD) % 1).tolist()
     who = heads.person(person_rng, tone, style, years)
-    voice = str(person_rng.choice(_LOW_VOICES if who.jaw >= 1 else _HIGH_VOICES))
+    code = demo.languages[job.person % len(demo.languages)]
+    language = LANGUAGES[code]
+    voice = str(person_rng.choice(language.low if who.jaw >= 1 else language.high))
     pitch = int(person_rng.integers(35, 66))
 
     seconds = demo.frames / demo.fps
-    text = _text(job, seconds)
-    sound, phonemes = _sound(text, voice, pitch, seconds, rng)
+    text = _text(job, seconds, language)
+    sound, words, phonemes = _sound(text, voice, pitch, seconds, rng)
     scene = heads.scene(rng)
     poses, expressions = _act(demo, sound, phonemes, rng)
 
@@ -127,12 +126,13 @@ def render(job: Job, folder: Path) -> None:
     truth = {
         "person": Path(job.path).parent.name,
         "seed": demo.seed,
-        "attributes": who.attributes(),
+        "attributes": {**who.attributes(), "language": code},
         "proportions": asdict(who),
         "scene": asdict(scene),
         "voice": {"name": voice, "pitch": pitch},
         "text": text,
-        "phonemes": [[round(start, 4), ipa] for start, ipa in phonemes],
+        "words": [[round(said.start_s, 4), round(said.end_s, 4), said.text] for said in words],
+        "phonemes": [[round(said.start_s, 4), round(said.end_s, 4), said.text] for said in phonemes],
         "frames": [
             {"pose": asdict(pose), "expression": asdict(expression)}
             for pose, expression in zip(poses, expressions, strict=True)
@@ -147,18 +147,19 @@ def render(job: Job, folder: Path) -> None:
             out.write(heads.frame(who, expression, pose, scene, demo.size, rng))
 
 
-def _text(job: Job, seconds: float) -> str:
+def _text(job: Job, seconds: float, language: Language) -> str:
     """As many sentences as about fill the clip: other ones for each clip of a person, and for the next person's, too."""
-    order = np.random.default_rng([job.demo.seed, 2**32 - 2]).permutation(len(TEXTS))
+    sentences = language.sentences
+    order = np.random.default_rng([job.demo.seed, 2**32 - 2]).permutation(len(sentences))
     count = max(1, round(seconds / 3.2))
     first = 2 * job.person + job.clip * count
-    return " ".join(TEXTS[order[(first + i) % len(TEXTS)]] for i in range(count))
+    return (" " if language.spaced else "").join(sentences[order[(first + i) % len(sentences)]] for i in range(count))
 
 
 def _sound(
     text: str, voice: str, pitch: int, seconds: float, rng: np.random.Generator
-) -> tuple[Sound, list[tuple[float, str]]]:
-    """The sentence, spoken so fast that it fills the clip but for short silences around it; and its phonemes' times."""
+) -> tuple[Sound, tuple[Said, ...], tuple[Said, ...]]:
+    """The sentence, spoken so fast that it fills the clip but for short silences around it; its words and phonemes."""
     lead, trail = rng.uniform(0.06, 0.30, 2) * min(1.0, seconds / 3)
     usual = _voiced_s(speak(text, voice, pitch=pitch))
     rate = int(np.clip(165 * usual / (seconds - lead - trail), 130, 215))
@@ -169,8 +170,14 @@ def _sound(
     room = rng.standard_normal(len(whole.samples)) * _FLOOR
     gain = rng.uniform(0.6, 0.9)
     samples = np.clip(whole.samples * (fade * fade * (3 - 2 * fade)) * gain + room, -1, 1).astype(np.float32)
-    phonemes = [(lead + start, ipa) for start, ipa in said.phonemes if ipa and lead + start < seconds]
-    return Sound(samples, _SOUND_RATE), phonemes
+    return Sound(samples, _SOUND_RATE), _later(said.words, lead, seconds), _later(said.phonemes, lead, seconds)
+
+
+def _later(said: tuple[Said, ...], by: float, seconds: float) -> tuple[Said, ...]:
+    """The same, later, as far as the clip goes."""
+    return tuple(
+        Said(by + one.start_s, min(by + one.end_s, seconds), one.text) for one in said if by + one.start_s < seconds - 1e-3
+    )
 
 
 def _voiced_s(said: Utterance) -> float:
@@ -179,20 +186,33 @@ def _voiced_s(said: Utterance) -> float:
     return (int(loud[-1]) + 1) / said.sound.rate if len(loud) else len(said.sound.samples) / said.sound.rate
 
 
-# How the mouth looks in the middle of a phoneme: jaw open, smile, pucker. Other consonants: teeth apart a little.
+# How the mouth looks in the middle of a phoneme: jaw open, smile, pucker. What is not here is like its class below.
 _VISEMES = {
     "a": (0.85, 0.2, 0.0), "ɑ": (0.95, 0.1, 0.0), "æ": (0.85, 0.4, 0.0), "ɐ": (0.65, 0.2, 0.0), "ʌ": (0.65, 0.2, 0.0),
     "ə": (0.40, 0.2, 0.0), "ɚ": (0.40, 0.0, 0.3), "ɜ": (0.45, 0.0, 0.3), "e": (0.50, 0.5, 0.0), "ɛ": (0.55, 0.4, 0.0),
     "i": (0.28, 0.8, 0.0), "ɪ": (0.32, 0.6, 0.0), "o": (0.55, 0.0, 0.7), "ɔ": (0.65, 0.0, 0.6), "u": (0.28, 0.0, 1.0),
-    "ʊ": (0.35, 0.0, 0.8), "ɒ": (0.80, 0.0, 0.3), "w": (0.15, 0.0, 1.0), "m": (0.0, 0.1, 0.0), "b": (0.0, 0.1, 0.0),
-    "p": (0.0, 0.1, 0.0), "f": (0.05, 0.2, 0.0), "v": (0.05, 0.2, 0.0), "ʃ": (0.15, 0.0, 0.6), "ʒ": (0.15, 0.0, 0.6),
-    "_": (0.0, 0.1, 0.0),
+    "ʊ": (0.35, 0.0, 0.8), "ɒ": (0.80, 0.0, 0.3), "y": (0.28, 0.0, 0.9), "ʏ": (0.32, 0.0, 0.8), "ø": (0.45, 0.0, 0.7),
+    "œ": (0.55, 0.0, 0.6), "ʉ": (0.28, 0.0, 0.9), "ɵ": (0.42, 0.0, 0.7), "w": (0.15, 0.0, 1.0), "ɥ": (0.15, 0.0, 1.0),
+    "m": (0.0, 0.1, 0.0), "b": (0.0, 0.1, 0.0), "p": (0.0, 0.1, 0.0), "ɓ": (0.0, 0.1, 0.0), "f": (0.05, 0.2, 0.0),
+    "v": (0.05, 0.2, 0.0), "β": (0.05, 0.1, 0.0), "ɸ": (0.05, 0.1, 0.0), "ʋ": (0.08, 0.2, 0.0), "ʃ": (0.15, 0.0, 0.6),
+    "ʒ": (0.15, 0.0, 0.6), "ʂ": (0.15, 0.0, 0.4), "ʐ": (0.15, 0.0, 0.4), "ɕ": (0.15, 0.3, 0.2), "_": (0.0, 0.1, 0.0),
 }  # fmt: skip
-_CONSONANT = (0.12, 0.2, 0.1)
+_OTHER_VOWELS = frozenset("ɨɯɤɘɞɶ")
+_VOWEL = (0.45, 0.2, 0.1)
+_CONSONANT = (0.12, 0.2, 0.1)  # teeth apart a little
+_PAUSE_S = 0.1  # lips that have less do not meet
+
+
+def viseme(ipa: str) -> tuple[float, float, float]:
+    """Jaw, smile and pucker in the middle of a phoneme, by its first letter; marks of stress, tone and length are skipped."""
+    letters = [c for c in unicodedata.normalize("NFD", ipa) if unicodedata.category(c) in ("Ll", "Lu", "Lo")]
+    if not letters:
+        return _VISEMES["_"]
+    return _VISEMES.get(letters[0], _VOWEL if letters[0] in _OTHER_VOWELS else _CONSONANT)
 
 
 def _act(
-    demo: Demo, sound: Sound, phonemes: list[tuple[float, str]], rng: np.random.Generator
+    demo: Demo, sound: Sound, phonemes: tuple[Said, ...], rng: np.random.Generator
 ) -> tuple[list["Pose"], list["Expression"]]:
     """Pose and expression of every frame: the mouth follows phonemes and loudness, the rest lives."""
     from sources.heads import Expression, Pose
@@ -236,14 +256,15 @@ def _loudness(sound: Sound, frames: int) -> Floats:
     return np.clip(level / max(float(np.quantile(level, 0.9)), 0.01), 0, 1)
 
 
-def _mouth(times: Floats, seconds: float, phonemes: list[tuple[float, str]]) -> tuple[Floats, Floats, Floats]:
-    """Jaw, smile and pucker at `times`, between the phonemes' middles, closed before and after."""
-    starts = [start for start, _ in phonemes] + [seconds]
-    keys = [(max(starts[0] - 0.10, 0.0), *_VISEMES["_"])]
-    for (start, ipa), end in zip(phonemes, starts[1:], strict=True):
-        sounded = next((c for c in ipa if c not in "ˈˌ"), "_")
-        keys.append((start + 0.5 * min(end - start, 0.2), *_VISEMES.get(sounded, _CONSONANT)))
-    keys.append((seconds, *_VISEMES["_"]))
+def _mouth(times: Floats, seconds: float, phonemes: tuple[Said, ...]) -> tuple[Floats, Floats, Floats]:
+    """Jaw, smile and pucker at `times`, between the phonemes' middles, closed before, after and in pauses."""
+    closed = _VISEMES["_"]
+    keys = [(max(phonemes[0].start_s - 0.10, 0.0), *closed)]
+    for said, after in zip(phonemes, [said.start_s for said in phonemes[1:]] + [seconds], strict=True):
+        keys.append((said.start_s + 0.5 * min(said.end_s - said.start_s, 0.2), *viseme(said.text)))
+        if after - said.end_s > _PAUSE_S:
+            keys.append(((said.end_s + after) / 2, *closed))
+    keys.append((seconds, *closed))
     at, *shapes = np.array(keys).T
     jaw, smile, pucker = (_smooth(np.interp(times, at, shape), 0.6) for shape in shapes)
     return jaw, smile, pucker

@@ -11,10 +11,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from forgeline.clip import Clip, Picture, Sound, Track
+from forgeline.audio import fit, resample
+from forgeline.clip import Clip, Picture, Said, Sound, Track
 from forgeline.errors import WeightsError
 from forgeline.faces import FaceFinder, track_faces
 from forgeline.mesh import LEFT_BROW, LEFT_EYE, LIPS_INNER, LIPS_OUTER, OVAL, RIGHT_BROW, RIGHT_EYE, TRIANGLES
+from forgeline.speech import speak
 from forgeline.video import open_video
 from generators.warp import CLOSED, spread
 
@@ -125,6 +127,37 @@ def drawn(person: int, turns: Sequence[float] = (0,) * FRAMES) -> Clip:
     """A drawn person who talks, the head turned by so many degrees frame by frame; no face is seen in frame UNSEEN."""
     track, pictures, sound = _drawn(person, tuple(turns))
     return Clip("video", WIDTH, HEIGHT, FPS, len(turns), Passes(pictures), lambda: sound, track, f"person {person}")
+
+
+SPEAKING = 90
+"""Frames of a clip in which somebody says a sentence."""
+
+_SENTENCES = (
+    ("en-us", "Our train leaves at nine, so there is time for tea."),
+    ("en-us+f2", "She reads a chapter of her book every morning."),
+    ("en-us+m3", "He painted the garden fence a warm shade of green."),
+    ("en-us+f4", "They moved the piano to the room with big windows."),
+)
+
+
+@cache
+def _speech(person: int) -> tuple[Sound, tuple[Said, ...], tuple[Said, ...]]:
+    """A sentence in a quiet room, as long as SPEAKING frames, its words and phonemes."""
+    voice, text = _SENTENCES[person % len(_SENTENCES)]
+    said, lead = speak(text, voice), 0.2
+    samples = np.concatenate([np.zeros(round(lead * 16000), np.float32), resample(said.sound, 16000).samples])
+    whole = fit(Sound(samples, 16000), float(SPEAKING / FPS))
+    room = np.random.default_rng(person).normal(0, 1e-3, len(whole.samples)).astype(np.float32)
+    later = (tuple(Said(s.start_s + lead, s.end_s + lead, s.text) for s in some) for some in (said.words, said.phonemes))
+    words, phonemes = (tuple(s for s in some if s.end_s < SPEAKING / FPS) for some in later)
+    return Sound((0.7 * whole.samples + room).astype(np.float32), 16000), words, phonemes
+
+
+def speaking(person: int) -> Clip:
+    """A drawn person who says a sentence in English: what methods that work on voices are given."""
+    sound, words, phonemes = _speech(person)
+    clip = drawn(person, (0,) * SPEAKING)
+    return replace(clip, sound=lambda: sound, words=words, phonemes=phonemes, attributes={"language": "en"})
 
 
 GRID = SHARED / "media" / "grid"

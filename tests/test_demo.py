@@ -17,8 +17,9 @@ from pydantic import ValidationError
 from forgeline.clip import Clip, Picture, Track
 from forgeline.errors import WeightsError
 from forgeline.faces import Face, FaceFinder, track_faces
+from forgeline.sentences import LANGUAGES
 from forgeline.video import open_video
-from sources.demo import TEXTS, Demo, jobs, render
+from sources.demo import Demo, jobs, render, viseme
 
 ROOT = Path(__file__).resolve().parents[1]
 SMALL = Demo(people=3, clips=2, frames=6, size=64)
@@ -81,13 +82,24 @@ def test_more_people_and_clips_change_no_key_and_all_else_changes_every_key() ->
     keys = {job.path: job.key for job in jobs(SMALL)}
     more = {job.path: job.key for job in jobs(Demo(people=12, clips=4, frames=6, size=64))}
     assert keys.items() <= more.items()
-    for change in ({"frames": 7}, {"size": 66}, {"fps": 24}, {"seed": 2}):
+    for change in ({"frames": 7}, {"size": 66}, {"fps": 24}, {"seed": 2}, {"languages": ("de",)}):
         changed = {job.path: job.key for job in jobs(SMALL.model_copy(update=change))}
         assert not keys.items() & changed.items()
 
 
-@pytest.mark.parametrize("wrong", [{"people": 0}, {"frames": 1}, {"size": 129}, {"seed": -1}, {"fps": 0}, {"poeple": 3}])
-def test_section_refuses_what_makes_no_sense(wrong: dict[str, int]) -> None:
+def test_first_people_have_the_long_clips() -> None:
+    keys = {job.path: job.key for job in jobs(SMALL)}
+    more = jobs(SMALL.model_copy(update={"long_clips": (20, 30)}))
+    assert [(job.path, job.demo.frames) for job in more if job.path not in keys] == [("p00/c2.mp4", 20), ("p01/c2.mp4", 30)]
+    assert keys.items() <= {job.path: job.key for job in more}.items()
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"people": 0}, {"frames": 1}, {"size": 129}, {"seed": -1}, {"fps": 0}, {"poeple": 3}, {"languages": ("xx",)},
+     {"languages": ()}, {"frames": 9000, "fps": 24}, {"people": 1, "long_clips": (50, 50)}, {"long_clips": (9000,), "fps": 24}],
+)  # fmt: skip
+def test_section_refuses_what_makes_no_sense(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         Demo(**wrong)
 
@@ -120,6 +132,34 @@ def test_clips_of_a_person_differ_in_all_but_the_person(corpus: Path) -> None:
     assert one["frames"][0]["pose"] != other["frames"][0]["pose"]
 
 
+def test_people_take_languages_in_turn_and_their_mouths_move(tmp_path: Path) -> None:
+    demo = Demo.model_validate({"people": 5, "clips": 1, "frames": 50, "size": 64, "languages": ["cmn", "ru"]})
+    for job in jobs(demo)[:2]:
+        render(job, tmp_path)
+    known = [truth(tmp_path / f"p{p:02d}/c0.mp4") for p in range(2)]
+    assert [one["attributes"]["language"] for one in known] == ["cmn", "ru"]
+    for one in known:
+        code = one["attributes"]["language"]
+        assert one["text"] in LANGUAGES[code].sentences
+        assert one["voice"]["name"] in LANGUAGES[code].low + LANGUAGES[code].high
+        assert one["text"].startswith(one["words"][0][2])
+        jaw = [frame["expression"]["jaw"] for frame in one["frames"]]
+        assert max(jaw) > 0.4
+        assert np.std(jaw) > 0.1
+    only_en = Demo(people=5, clips=1, frames=50, size=64)
+    assert {job.key for job in jobs(only_en)}.isdisjoint(job.key for job in jobs(demo))
+
+
+@pytest.mark.parametrize(
+    ("ipa", "like"),
+    [("ˈɑː", "ɑ"), ("ã", "a"), ("o̞", "o"), ("ä", "a"), ("ɯᵝ", "ɨ"), ("tɕh", "t"), ("ɓ", "m"), ("1", "_"), ("˥˩", "_"),
+     ("ʔ", "k")],
+)  # fmt: skip
+def test_mouths_know_sounds_of_other_languages(ipa: str, like: str) -> None:
+    assert viseme(ipa) == viseme(like)
+    assert viseme("ɯ")[0] > 2 * viseme("q")[0] > viseme("p")[0]
+
+
 def test_people_differ(corpus: Path) -> None:
     seen = [truth(corpus / f"p{p:02d}/c0.mp4")["attributes"] for p in range(3)]
     assert len({(a["skin_tone"], a["hair_style"], a["hair_colour"]) for a in seen}) == 3
@@ -134,13 +174,17 @@ def test_truth_records_everything_frame_by_frame(talking: tuple[Clip, dict[str, 
     assert known["attributes"]["hair_colour"] in {*HAIR_COLOURS, "none"}
     assert known["attributes"]["age_group"] in ("young", "middle-aged", "old")
     assert known["attributes"]["glasses"] in ("none", "round", "square")
-    assert known["text"] in TEXTS
+    assert known["attributes"]["language"] == "en"
+    assert known["text"] in LANGUAGES["en"].sentences
     assert known["seed"] == CLIP.seed
     assert len(known["frames"]) == CLIP.frames == clip.frames
-    starts = [start for start, _ in known["phonemes"]]
-    assert starts == sorted(starts)
-    assert 0 < starts[0] < 0.5
-    assert 2 < starts[-1] < 3
+    assert [word for _, _, word in known["words"]] == known["text"].rstrip(".").replace(",", "").split()
+    for said in (known["words"], known["phonemes"]):
+        times = [at for start, end, _ in said for at in (start, end)]
+        assert times == sorted(times)
+        assert 0 < times[0] < 0.5
+        assert 2 < times[-1] <= 3
+        assert all(start < end for start, end, _ in said)
     blinks = [frame["expression"]["blink_left"] for frame in known["frames"]]
     assert min(blinks) == 0
     assert max(blinks) > 0.9
@@ -191,10 +235,7 @@ def test_lips_open_with_the_sound(talking: tuple[Clip, dict[str, Any]], track: T
 
 def test_lips_meet_for_m_b_p_and_open_for_vowels(talking: tuple[Clip, dict[str, Any]], track: Track) -> None:
     phonemes = talking[1]["phonemes"]
-    ends = [start for start, _ in phonemes[1:]] + [3.0]
-    sounded = [
-        (ipa.strip("ˈˌ")[:1], int((start + end) / 2 * CLIP.fps)) for (start, ipa), end in zip(phonemes, ends, strict=True)
-    ]
+    sounded = [(ipa.strip("ˈˌ")[:1], int((start + end) / 2 * CLIP.fps)) for start, end, ipa in phonemes]
     shut = [frame for first, frame in sounded if first in ("m", "b", "p")]
     vowels = [frame for first, frame in sounded if first in ("a", "æ", "ɑ", "ʌ")]
     opening = gap(track, 13, 14)

@@ -1,6 +1,7 @@
 """Networks of a few numbers, as ONNX files, that do what nets of their kind do: exactly, so that tests know every pixel."""
 
 import hashlib
+import json
 import os
 from functools import cache
 from pathlib import Path
@@ -9,6 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
+
+from tests import tiny_voice
 
 NUMBERS = 512
 """In an embedding: the mean colour in -1 … 1, a one, and zeros; all of it divided by its length."""
@@ -102,7 +105,13 @@ def put(folder: Path, name: str, content: bytes) -> dict[str, Any]:
 
 @cache
 def _files() -> dict[str, bytes]:
-    return {"swapper.onnx": swapper(0.5), "embedder.onnx": embedder()}
+    told = json.dumps(tiny_voice.told()).encode()
+    return {
+        "swapper.onnx": swapper(0.5),
+        "embedder.onnx": embedder(),
+        "voice.onnx": tiny_voice.voice(),
+        "voice.onnx.json": told,
+    }
 
 
 def settings() -> dict[str, dict[str, Any]]:
@@ -112,7 +121,8 @@ def settings() -> dict[str, dict[str, Any]]:
         for name, content in _files().items()
     }
     both = {"swapper": nets["swapper.onnx"], "embedder": nets["embedder.onnx"]}
-    return {"onnx_swap": both, "onnx_self": both}
+    voice = {"voice": nets["voice.onnx"], "config": nets["voice.onnx.json"]}
+    return {"onnx_swap": both, "onnx_self": both, "speech_net": voice}
 
 
 def place(folder: Path) -> dict[str, str]:

@@ -12,9 +12,10 @@ import numpy as np
 from forgeline.audio import fit, resample
 from forgeline.clip import Picture, Sound
 from forgeline.image import open_image
+from forgeline.sentences import LANGUAGES
 from forgeline.speech import speak
 from forgeline.video import open_video
-from sources.demo import TEXTS, Demo, jobs, render
+from sources.demo import Demo, jobs, render
 
 _SHIPPED = ("astronaut.png", "coffee.png", "ihc.png", "retina.jpg", "rocket.jpg", "motorcycle_left.png")
 _VOICES = ("en-us", "en-us+m3", "en-us+f2", "en-us+f5")
@@ -97,7 +98,8 @@ def _film(path: Path) -> Film:
 
 
 def _said(number: int, seconds: float, rate: int) -> Sound:
-    voice, texts = _VOICES[number % len(_VOICES)], " ".join(TEXTS[(3 * number + k) % len(TEXTS)] for k in range(3))
+    sentences = LANGUAGES["en"].sentences
+    voice, texts = _VOICES[number % len(_VOICES)], " ".join(sentences[(3 * number + k) % len(sentences)] for k in range(3))
     words = fit(resample(speak(texts, voice).sound, rate), seconds)
     room = np.random.default_rng(number).normal(0, 3e-4, len(words.samples))
     return Sound((0.7 * words.samples + room).astype(np.float32), rate)
