@@ -33,6 +33,7 @@ class Stripe(Section):
 
     role: ClassVar[str] = "augmentation"
     content_class: ClassVar[str] = "augmented_real"
+    makes: ClassVar[str] = "video"
     casting: ClassVar[str] = "own"
     changes: ClassVar[frozenset[str]] = frozenset()
     apparent: ClassVar[str] = "target"
@@ -106,7 +107,8 @@ def test_real_steps_keep_what_generators_promise() -> None:
     spoken, _ = run(LipSync(), parents)
     assert made.sound is not None
     assert spoken.sound is not None
-    assert np.array_equal(made.sound.samples, spoken.sound.samples)
+    alike = np.corrcoef(made.sound.samples, spoken.sound.samples)[0, 1]
+    assert alike > 0.9, "but for the noise of the room, which is drawn"
     assert {s.modality for s in made.segments} == {"video", "audio"}
     mouths = 0
     for (picture, mask), original, (face, its_mask) in zip(frames, parents[0].pictures(), swapped, strict=True):
