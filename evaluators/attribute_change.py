@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evaluators.faces import FINGERPRINT, NO_FACE, NOT_ALIGNED, cut, faces_of, mean_figure
-from evaluators.figure import Evaluator, Figure, Frames, Rows
+from evaluators.figure import Figure, Frames, OfFrames, Rows
 from forgeline.clip import Picture
 from forgeline.mesh import LEFT_BROW, LEFT_EYE, LIPS_INNER, LIPS_OUTER, NOSE_TIP, RIGHT_BROW, RIGHT_EYE
 
@@ -61,7 +61,7 @@ _TO_XYZ = _TO_XYZ / np.array([[0.95047], [1.0], [1.08883]])
 """To shares of what white has."""
 
 
-class AttributeChange(Evaluator):
+class AttributeChange(OfFrames):
     """Ten differences: five of shape, five of colours and edges. Frames without a face don't count."""
 
     def rows(self, frames: Frames) -> Rows:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluators.figure import Evaluator, Figure, Frames, Rows
+from evaluators.figure import Figure, Frames, OfFrames, Rows
 from evaluators.inception import NetworkName, open_network
 
 Matrix = NDArray[np.float64]
@@ -19,7 +19,7 @@ Matrix = NDArray[np.float64]
 NO_FID = "needs Inception's weights: set network to inception"
 
 
-class FID(Evaluator):
+class FID(OfFrames):
     """Distance between two sets of frames; 0 for equal sets, no upper bound."""
 
     network: NetworkName = "random"

@@ -1,7 +1,8 @@
 """How fakes are scored: pairs in, figures out, with one decode for every evaluator.
 
-`measure` decodes a pair once and lets each evaluator turn the frames into a few numbers a frame (rows). Rows are
-small and depend on nothing but the pair, so they are what a process hands back and what a cache keeps. `summarise`
+`measure` decodes a pair once and lets each evaluator turn the frames into a few numbers a frame, or the whole pair (its
+sound, or how its frames follow each other) into a few numbers: rows. Rows are small and depend on nothing but the pair, so
+they are what a process hands back and what a cache keeps. `summarise`
 turns the rows of all pairs into figures, a sample's and a set's. Rows are joined in the order of the samples' ids:
 how the pairs were spread over processes, and how many frames went into a batch, leave no trace.
 """
@@ -9,14 +10,15 @@ how the pairs were spread over processes, and how many frames went into a batch,
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from itertools import islice
 from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from forgeline.clip import Clip, Mask
+from forgeline.clip import Clip, Mask, Sound
 from forgeline.errors import FactoryError, MediaError
 from forgeline.sample import Split
 from forgeline.section import Section
@@ -25,7 +27,12 @@ BATCH = 8
 """Frames decoded at a time: 100 MB of 1080p, control and fake together."""
 
 Rows = Mapping[str, NDArray[Any]]
-"""What an evaluator measured on one pair: named arrays with one row a frame."""
+"""What an evaluator measured on one pair: named arrays with one row a frame, or a window of the clip, or one in all."""
+
+REASON = "reason"
+"""The key of rows that hold no numbers, but one text: why there are none."""
+
+SOUND_ALONE = "is sound alone"
 
 Pictures = NDArray[np.uint8]
 """(n, height, width, 3) RGB."""
@@ -78,7 +85,8 @@ class Pair:
     """A fake and its matched control.
 
     `aligned` tells that the fake was made from that control frame by frame; else (a person who does not exist) only
-    sets can be compared. `masks` starts a new pass over the masks of the fake's frames.
+    sets can be compared. `changes` names the streams of the fake that may differ from the control's, `video` and `audio`.
+    `masks` starts a new pass over the masks of the fake's frames.
     """
 
     sample_id: str
@@ -89,6 +97,12 @@ class Pair:
     variant: str = "master"
     aligned: bool = True
     masks: Callable[[], Iterator[Mask]] | None = None
+    changes: frozenset[str] = frozenset({"video", "audio"})
+
+    @cached_property
+    def sounds(self) -> tuple[Sound | None, Sound | None]:
+        """The control's and the fake's sound, None where there is none: decoded once, however many evaluators ask."""
+        return self.control.sound(), self.fake.sound()
 
     @property
     def group(self) -> tuple[str, str, str]:
@@ -118,7 +132,22 @@ class Frames:
 
 
 class Evaluator(Section, ABC):
-    """One way to score. Its fields are its section of `params.yaml`."""
+    """One way to score: of frames (`OfFrames`), or of whole clips (`OfClips`). Its fields are its section of `params.yaml`."""
+
+    @abstractmethod
+    def of_sample(self, rows: Rows) -> dict[str, Figure]:
+        """Figures of one pair; empty where the method only speaks of sets.
+
+        `rows` are empty where there was nothing to measure: all figures are then without a value.
+        """
+
+    @abstractmethod
+    def of_set(self, rows: Iterable[Rows]) -> dict[str, Figure]:
+        """Figures of a set, from one pass over its pairs' rows in the order of their ids."""
+
+
+class OfFrames(Evaluator):
+    """Scores some frames of a pair, each for itself. What is sound alone has none."""
 
     @abstractmethod
     def rows(self, frames: Frames) -> Rows:
@@ -127,25 +156,38 @@ class Evaluator(Section, ABC):
         Nothing where the pair can't be measured so; `of_sample` and `of_set` then say why.
         """
 
-    @abstractmethod
-    def of_sample(self, rows: Rows) -> dict[str, Figure]:
-        """Figures of one pair; empty where the method only speaks of sets."""
+
+class OfClips(Evaluator):
+    """Scores a whole pair at once: its sound, or how its frames follow each other."""
 
     @abstractmethod
-    def of_set(self, rows: Iterable[Rows]) -> dict[str, Figure]:
-        """Figures of a set, from one pass over its pairs' rows in the order of their ids."""
+    def rows(self, pair: Pair) -> Rows:
+        """What this pair contributes, or `unmeasured`. Sound is in `pair.sounds`; pictures may be passed through again."""
+
+
+def unmeasured(reason: str) -> Rows:
+    """The rows of a pair that can't be measured: its figures then have this reason."""
+    return {REASON: np.array([reason])}
 
 
 def measure(pair: Pair, evaluators: Mapping[str, Evaluator], frames: int) -> dict[str, Rows]:
-    """Each evaluator's rows for one pair, from one decode of at most `frames` frames, evenly spread.
+    """Each evaluator's rows for one pair: from one decode of at most `frames` frames, evenly spread, or of the whole pair.
 
-    Raises MediaError where an aligned pair differs in size or length. A pair without pictures gives no rows.
+    Raises MediaError where an aligned pair differs in size or length.
     """
     fake, control = pair.fake, pair.control
     if pair.aligned and _shape(fake) != _shape(control):
         what = f"is {_shape(fake)} and its control {_shape(control)} (width, height, frames)"
         raise MediaError(pair.sample_id, what, "pair it with the control it was made from")
-    n = min(frames, fake.frames, control.frames)
+    found = {name: evaluator.rows(pair) for name, evaluator in evaluators.items() if isinstance(evaluator, OfClips)}
+    of_frames = {name: evaluator for name, evaluator in evaluators.items() if isinstance(evaluator, OfFrames)}
+    if fake.media_type == "audio":
+        return found | {name: unmeasured(SOUND_ALONE) for name in of_frames}
+    return found | _of_frames(pair, of_frames, min(frames, fake.frames, control.frames))
+
+
+def _of_frames(pair: Pair, evaluators: Mapping[str, OfFrames], n: int) -> dict[str, Rows]:
+    fake, control = pair.fake, pair.control
     controls = _picked(control.pictures, control.frames, n, control.name)
     fakes = _picked(fake.pictures, fake.frames, n, fake.name)
     masks = _picked(pair.masks, fake.frames, n, f"mask of {pair.sample_id}") if pair.masks else None
@@ -189,13 +231,19 @@ def summarise(measured: Iterable[Measured], evaluators: Mapping[str, Evaluator],
     samples: dict[str, dict[str, Figure]] = {}
     for one in ordered:
         rows = one.rows()
-        found = [evaluator.of_sample(rows[name]) for name, evaluator in evaluators.items()]
-        samples[one.sample_id] = _named(found, frames)
+        samples[one.sample_id] = {}
+        for name, evaluator in evaluators.items():
+            reason = _reason(rows[name])
+            figures = evaluator.of_sample({} if reason else rows[name])
+            samples[one.sample_id] |= _named(evaluator, figures, frames, reason)
     sets: dict[tuple[str, str, str], dict[str, Figure]] = {}
     for group in sorted({one.group for one in ordered}):
         members = [one for one in ordered if one.group == group]
-        found = [evaluator.of_set(_rows_of(name, members)) for name, evaluator in evaluators.items()]
-        sets[group] = _named(found, frames)
+        sets[group] = {}
+        for name, evaluator in evaluators.items():
+            reasons: list[str | None] = []
+            figures = evaluator.of_set(_rows_of(name, members, reasons))
+            sets[group] |= _named(evaluator, figures, frames, reasons[0] if reasons and all(reasons) else None)
     return Scores(samples, sets)
 
 
@@ -229,15 +277,27 @@ def _joined(parts: Sequence[Rows]) -> Rows:
     return {key: np.concatenate([part[key] for part in parts]) for key in (parts[0] if parts else ())}
 
 
-def _rows_of(name: str, members: Sequence[Measured]) -> Iterator[Rows]:
-    return (one.rows()[name] for one in members)
+def _reason(rows: Rows) -> str | None:
+    return str(rows[REASON][0]) if REASON in rows else None
 
 
-def _named(found: Iterable[Mapping[str, Figure]], frames: int) -> dict[str, Figure]:
-    """The evaluators' figures in one dict, with the choice of frames, which is not theirs, in the fingerprint."""
-    chosen = {"frames": f"at most {frames} a clip, the middles of equal parts"}
+def _rows_of(name: str, members: Sequence[Measured], reasons: list[str | None]) -> Iterator[Rows]:
+    """One evaluator's rows of each pair, empty where it could not be measured; why goes into `reasons`."""
+    for one in members:
+        rows = one.rows()[name]
+        reasons.append(_reason(rows))
+        yield {} if reasons[-1] else rows
+
+
+def _named(evaluator: Evaluator, figures: Mapping[str, Figure], frames: int, reason: str | None) -> dict[str, Figure]:
+    """An evaluator's figures with the choice of frames, which is not its own, in the fingerprint; with the `reason`, if there
+    is one, where there is no value."""
+    chosen = {"frames": f"at most {frames} a clip, the middles of equal parts"} if isinstance(evaluator, OfFrames) else {}
     return {
-        name: Figure(figure.value, figure.n, dict(figure.fingerprint) | chosen, figure.reason)
-        for figures in found
+        name: replace(
+            figure,
+            fingerprint=dict(figure.fingerprint) | chosen,
+            reason=reason if reason and figure.value is None else figure.reason,
+        )
         for name, figure in figures.items()
     }

@@ -7,25 +7,21 @@ counts as bent.
 """
 
 from collections.abc import Callable, Iterable
-from functools import lru_cache
 
 import numpy as np
-from numpy.typing import NDArray
 
 from evaluators.faces import FINGERPRINT, NO_FACE, NOT_ALIGNED, cut, faces_of, mean_figure
-from evaluators.figure import Evaluator, Figure, Frames, Rows
+from evaluators.figure import Figure, Frames, OfFrames, Rows
+from evaluators.net import Embedding, embedder
 from forgeline.clip import Picture
-from forgeline.errors import ModelError
 from forgeline.likeness import SIDE, outlines_and_colours
-from forgeline.weights import Given, given_weights
+from forgeline.weights import Given
 
 NET_SIDE = 112
 NO_NET = "needs a recognition net: give identity a net"
 
-Embedding = NDArray[np.float64]
 
-
-class Identity(Evaluator):
+class Identity(OfFrames):
     """-1 to 1 (the same picture). A clip's figure is the mean over the frames with a face, a set's the mean over its clips."""
 
     net: Given | None = None
@@ -76,50 +72,12 @@ class Identity(Evaluator):
         return {**FINGERPRINT, **made, "alignment": f"ArcFace's five points in {side}x{side}, the control's for both"}
 
 
-@lru_cache(maxsize=2)
 def _by_net(given: Given) -> Callable[[Picture], Embedding]:
-    """What embeds a face (112, 112, 3) by a team's net, opened once a process; on the CPU, as figures must be the same
-    everywhere.
-
-    Raises WeightsError when the file can't be had or has another hash, ModelError when it is no such net.
-    """
-    import onnxruntime
-
-    path = given_weights(given)
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.use_deterministic_compute = True
-    options.log_severity_level = 4
-    # Weights in other files have a hash that nobody gave: below a file there is no folder to read them from.
-    options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(path))
+    """What embeds a face (112, 112, 3) by a team's net; raises WeightsError and ModelError as `embedder` does."""
     todo = "give an ONNX net for (1, 3, 112, 112) that tells people by their faces"
-    try:
-        session = onnxruntime.InferenceSession(path.read_bytes(), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime's errors have no class of their own
-        raise ModelError(path.name, f"can't be opened ({_line(error)})", todo) from error
-    takes = session.get_inputs()
-    free = [None if not isinstance(size, int) else size for size in takes[0].shape or ()] if len(takes) == 1 else []
-    fits = len(free) == 4 and all(size in (None, own) for size, own in zip(free, (1, 3, NET_SIDE, NET_SIDE), strict=True))
-    if not fits or takes[0].type != "tensor(float)":
-        said = ", ".join(f"{port.name} {port.type} {port.shape}" for port in takes)
-        raise ModelError(path.name, f"takes {said}", todo)
+    embedded = embedder(given, (1, 3, NET_SIDE, NET_SIDE), todo)
 
-    def embedded(face: Picture) -> Embedding:
-        levels = (face.transpose(2, 0, 1)[None].astype(np.float32) - np.float32(127.5)) / np.float32(127.5)
-        try:
-            row, *_ = session.run(None, {takes[0].name: levels})
-        except Exception as error:  # as above
-            raise ModelError(path.name, f"fails ({_line(error)})", todo) from error
-        if np.ndim(row) != 2 or len(row) != 1 or not np.isfinite(row).all():
-            raise ModelError(path.name, f"gives no embedding (1, n) of finite numbers but {np.shape(row)}", todo)
-        return _unit(np.asarray(row[0], np.float64))
+    def of_face(face: Picture) -> Embedding:
+        return embedded((face.transpose(2, 0, 1)[None].astype(np.float32) - np.float32(127.5)) / np.float32(127.5))
 
-    return embedded
-
-
-def _unit(row: Embedding) -> Embedding:
-    return np.asarray(row / max(float(np.linalg.norm(row)), 1e-12))
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]
+    return of_face

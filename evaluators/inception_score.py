@@ -10,13 +10,13 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluators.figure import Evaluator, Figure, Frames, Rows
+from evaluators.figure import Figure, Frames, OfFrames, Rows
 from evaluators.inception import NetworkName, open_network
 
 REASON = "needs the classes of Inception: set network to inception"
 
 
-class InceptionScore(Evaluator):
+class InceptionScore(OfFrames):
     """1 (all frames alike, or none of any class) to 1008; one split, as it depends on the number of frames."""
 
     network: NetworkName = "random"

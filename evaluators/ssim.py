@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluators.figure import Evaluator, Figure, Frames, Rows
+from evaluators.figure import Figure, Frames, OfFrames, Rows
 from forgeline.errors import MediaError
 
 Plane = NDArray[np.float64]
@@ -28,7 +28,7 @@ FINGERPRINT = {
 REGIONS = {"whole": ("ssim", "whole frame"), "masked": ("ssim_masked", "where the mask is not 0")}
 
 
-class SSIM(Evaluator):
+class SSIM(OfFrames):
     """-1 to 1 (equal). A clip's figure is the mean over its frames, a set's the mean over its clips."""
 
     def rows(self, frames: Frames) -> Rows:

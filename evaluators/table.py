@@ -1,16 +1,26 @@
 """Every evaluator, by its name in `params.yaml`."""
 
 from evaluators.attribute_change import AttributeChange
+from evaluators.character_errors import CharacterErrors
 from evaluators.fid import FID
 from evaluators.figure import Evaluator
 from evaluators.identity import Identity
 from evaluators.inception_score import InceptionScore
+from evaluators.lip_sync_error import LipSyncError
+from evaluators.prosody import Prosody
+from evaluators.speaker_similarity import SpeakerSimilarity
+from evaluators.speech_quality import SpeechQuality
 from evaluators.ssim import SSIM
 
 EVALUATORS: dict[str, type[Evaluator]] = {
     "attribute_change": AttributeChange,
+    "character_errors": CharacterErrors,
     "fid": FID,
     "identity": Identity,
     "inception_score": InceptionScore,
+    "lip_sync_error": LipSyncError,
+    "prosody": Prosody,
+    "speaker_similarity": SpeakerSimilarity,
+    "speech_quality": SpeechQuality,
     "ssim": SSIM,
 }

@@ -3,6 +3,7 @@
 import json
 from dataclasses import dataclass, replace
 from functools import partial
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from evaluators.figure import Evaluator, Measured, Pair, Rows, Scores, measure, 
 from flows import workspace
 from flows.items import Finished, Item, bring_up_to_date
 from flows.matched import made, matched
+from forgeline.audio import open_sound
 from forgeline.clip import Clip
 from forgeline.code import code_digest, library_versions
 from forgeline.errors import MediaError, PromiseError
@@ -29,6 +31,8 @@ if TYPE_CHECKING:  # it imports every plug-in, for which the workers have no use
 ROWS = workspace.SCORES / "rows"
 FIGURES = workspace.SCORES / "figures.json"
 PLOT = workspace.SCORES / "by_method.svg"
+MEASURING = ("pesq", "pystoi", "pyworld-prebuilt")
+"""Libraries that make figures and no samples."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +51,8 @@ def score(params: "Params") -> Scores:
         makes = [
             {name: [e.settings(), code_digest(type(e).__module__)] for name, e in evaluators.items()},
             params.score.settings(),
-            [code_digest("evaluators.figure", "forgeline.video", "forgeline.image"), library_versions()],
+            [code_digest("evaluators.figure", "forgeline.video", "forgeline.image", "forgeline.audio"), library_versions()],
+            {name: _version(name) for name in MEASURING},
         ]
         jobs = []
         for sample in (s for s in rows if s.role != "control"):
@@ -87,16 +92,31 @@ def _pair(sample: Sample, control: Sample) -> Pair:
         variant=sample.variant,
         aligned=sample.content_class != "fully_synthetic",
         masks=partial(_masks, sample.mask) if sample.mask else None,
+        changes=_changes(sample),
     )
 
 
+def _changes(sample: Sample) -> frozenset[str]:
+    """What is labelled fake; and, as a null twin is labelled real, what was made anew."""
+    labels = {"video": sample.video_label, "audio": sample.audio_label}
+    return frozenset({stream for stream, label in labels.items() if label == "fake"} | {s.modality for s in sample.segments})
+
+
 def _clip(sample: Sample) -> Clip:
-    return (open_image if sample.media_type == "image" else open_video)(Path(sample.media))
+    opened = {"video": open_video, "image": open_image, "audio": open_sound}[sample.media_type](Path(sample.media))
+    return replace(opened, words=sample.words, phonemes=sample.phonemes)
 
 
 def _masks(mask: str) -> Any:
     path = Path(mask)
     return (picture[..., 0] for picture in open_image(path).pictures()) if path.suffix == ".png" else read_masks(path)
+
+
+def _version(library: str) -> str | None:
+    try:
+        return version(library)
+    except PackageNotFoundError:
+        return None
 
 
 def _rows_file(sample: Sample) -> Path:
@@ -137,11 +157,11 @@ def _write(scores: Scores) -> None:
 
 def show(scores: Scores) -> str:
     """The sets' figures as a table."""
-    lines = [f"{'method':<16} {'split':<6} {'figure':<22} {'value':>10} {'n':>6}"]
+    lines = [f"{'method':<16} {'split':<6} {'figure':<28} {'value':>10} {'n':>6}"]
     for (method, _, split), figures in sorted(scores.sets.items()):
         for name, figure in sorted(figures.items()):
             if figure.value is not None:
-                lines.append(f"{method:<16} {split:<6} {name:<22} {figure.value:>10.4f} {figure.n:>6}")
+                lines.append(f"{method:<16} {split:<6} {name:<28} {figure.value:>10.4f} {figure.n:>6}")
     absent = {(name, str(f.reason)) for figures in scores.sets.values() for name, f in figures.items() if f.value is None}
     lines += [f"no {name}: {reason}" for name, reason in sorted(absent)]
     return "\n".join(lines)

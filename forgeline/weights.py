@@ -108,6 +108,13 @@ WEIGHTS: dict[str, ModelFile] = {
         licence="Apache-2.0",
         origin=_mediapipe("selfie_segmentation/selfie_segmentation.tflite"),
     ),
+    "syncnet": ModelFile(
+        file="syncnet_v2.model",
+        sha256_prefix="961e8696f888fce4f3f3a6c3d5b3267cf5b343100b238e79b2659bff2c605442",
+        size=None,
+        licence="MIT (syncnet_python's; none is stated for the weights)",
+        origin=Address("https://www.robots.ox.ac.uk/~vgg/software/lipsync/data/syncnet_v2.model"),
+    ),
     "inception": ModelFile(
         file="pt_inception-2015-12-05-6726825d.pth",
         sha256_prefix="6726825d",

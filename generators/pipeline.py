@@ -12,28 +12,21 @@ run code is refused: pickles, Python, classes of other libraries. A safety check
 
 import argparse
 import inspect
-import json
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
-from pydantic import Field, model_validator
+from pydantic import model_validator
 
 from forgeline.clip import Picture
 from forgeline.errors import FactoryError, ModelError, WeightsError
-from forgeline.files import sha256_of
+from forgeline.model_folder import TO_COPY, GivenFolder, given_folder, offline, read_json, tree_sha256
 from forgeline.section import Section
 from generators.training import device, first_weights
 
 INDEX = "model_index.json"
-PICKLES = frozenset({".bin", ".ckpt", ".pickle", ".pkl", ".pt", ".pth"})
-CODE = frozenset({".dll", ".dylib", ".py", ".pyc", ".pyd", ".so"})
-TO_COPY = "copy the whole folder again, as its publisher offers it"
 SIDE = 512
 """Of what a pipeline paints whose nets don't tell."""
 
@@ -52,15 +45,8 @@ class Guarded(Section):
         return values
 
 
-class GivenPipeline(Guarded):
-    """A folder with a pipeline of diffusers that a team brings: it has the rights to it, and knows its hash."""
-
-    folder: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$")]
-    """Name of the folder, which lies in `FORGELINE_WEIGHTS`."""
-    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-    """Hash of all that it holds: `python -m generators.pipeline FOLDER` tells it."""
-    licence: Annotated[str, Field(pattern=r"\S")]
-    """Under what terms the team may use it."""
+class GivenPipeline(Guarded, GivenFolder):
+    """A folder with a pipeline of diffusers that a team brings; `python -m generators.pipeline FOLDER` tells its lines."""
 
 
 @dataclass(frozen=True)
@@ -103,21 +89,15 @@ def open_pipeline(given: GivenPipeline) -> Pipeline:
     Raises WeightsError when the folder is not there, not the one of that hash, or holds what is never opened here, and
     ModelError when it holds no pipeline that this diffusers can open.
     """
-    root = os.environ.get("FORGELINE_WEIGHTS")
-    folder = Path(root or ".") / given.folder
-    if not root or not folder.is_dir():
-        raise WeightsError(given.folder, "is not on this machine", "set FORGELINE_WEIGHTS to the folder that holds it")
+    folder = given_folder(given)
+    _check_index(folder)
     return _opened(folder, given.sha256)
 
 
 @cache
 def _opened(folder: Path, sha256: str) -> Pipeline:
-    _check_files(folder)
-    if (found := _hash_of(folder)) != sha256:
-        todo = "copy it again; or, if it is the right one, let `python -m generators.pipeline FOLDER` tell its params"
-        raise WeightsError(folder, f"has SHA-256 {found[:16]}…, not {sha256[:16]}…", todo)
     parts = _parts_of(folder)
-    with _offline():
+    with offline():
         import diffusers
         import torch
         from diffusers.utils import logging
@@ -146,19 +126,6 @@ def _opened(folder: Path, sha256: str) -> Pipeline:
     return Pipeline(folder.name, type(run).__name__, takes, _side(run), run)
 
 
-@contextmanager
-def _offline() -> Iterator[None]:
-    """A block in which the libraries never ask the hub, whoever imported them before."""
-    os.environ["HF_HUB_OFFLINE"] = "1"  # read at the import; no part of the factory ever asks that hub
-    from huggingface_hub import constants
-
-    before, constants.HF_HUB_OFFLINE = constants.HF_HUB_OFFLINE, True
-    try:
-        yield
-    finally:
-        constants.HF_HUB_OFFLINE = before
-
-
 def _side(run: Any) -> int:
     painter = getattr(run, "unet", None) or getattr(run, "transformer", None)
     size = getattr(painter.config, "sample_size", None) if painter is not None else None
@@ -172,60 +139,10 @@ def _line(error: Exception) -> str:
 # --- What a folder holds
 
 
-def tree_sha256(folder: Path) -> str:
-    """SHA-256 over a line `<SHA-256 of the file>  <its path below the folder>` for each file, sorted by the paths' bytes.
-
-    What begins with a dot is no part of it (a downloader's notes) and is never read. Raises WeightsError for a folder that
-    holds what is never opened here.
-    """
-    _check_files(folder)
-    return _hash_of(folder)
-
-
-def _hash_of(folder: Path) -> str:
-    import hashlib
-
-    names = sorted(path.relative_to(folder).as_posix().encode() for path in _files(folder))
-    lines = (sha256_of(folder / name.decode()).encode() + b"  " + name + b"\n" for name in names)
-    return hashlib.sha256(b"".join(lines)).hexdigest()
-
-
-def _files(folder: Path) -> Iterator[Path]:
-    """All files and links; the folder may itself be a link."""
-    for path in folder.iterdir():
-        if path.name.startswith("."):
-            continue
-        if path.is_dir() and not path.is_symlink():
-            yield from _files(path)
-        else:
-            yield path
-
-
-def _check_files(folder: Path) -> None:
-    """Raises WeightsError for links, for what could run code, and for a folder that is no pipeline."""
-    for path in sorted(_files(folder)):
-        if path.is_symlink():
-            raise WeightsError(path, "is a link, so the folder doesn't hold what it names", "copy the folder with `cp -rL`")
-        if path.suffix in PICKLES:
-            todo = "take it out, and put its weights there as .safetensors if they are not there yet"
-            raise WeightsError(path, "is a pickle, which can run code when it is read", todo)
-        if path.suffix in CODE:
-            raise WeightsError(path, "is code, which is never run", "take it out, or give a pipeline of diffusers' own classes")
-        if path.suffix == ".json" and "auto_map" in _read(path):
-            todo = "give a pipeline of diffusers' and transformers' own classes"
-            raise WeightsError(path, "asks for code of its own (auto_map), which is never run", todo)
+def _check_index(folder: Path) -> None:
     if not (folder / INDEX).is_file():
         todo = f"give a folder as diffusers' `save_pretrained` writes it, with {INDEX}"
         raise WeightsError(folder, f"is no pipeline of diffusers: it has no {INDEX}", todo)
-
-
-def _read(path: Path) -> dict[str, Any]:
-    """A JSON file's keys; none where it is a list. Raises WeightsError."""
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
-        raise WeightsError(path, f"is no JSON ({_line(error)})", TO_COPY) from error
-    return value if isinstance(value, dict) else {}
 
 
 def _parts_of(folder: Path) -> dict[str, list[Path]]:
@@ -233,9 +150,9 @@ def _parts_of(folder: Path) -> dict[str, list[Path]]:
 
     Raises WeightsError when a part is missing or of another library, or a safety checker was taken away.
     """
-    index = _read(folder / INDEX)
+    index = read_json(folder / INDEX)
     kind = index.get("_class_name")
-    with _offline():
+    with offline():
         import diffusers
         from diffusers import pipelines
     pipeline = _class(diffusers, kind)
@@ -293,7 +210,7 @@ def _weights_of(folder: Path, kind: type) -> list[Path]:
     shards = folder / f"{whole}.safetensors.index.json"
     names = {f"{whole}.safetensors"}
     if shards.exists() and not (folder / f"{whole}.safetensors").exists():
-        names = set(_read(shards).get("weight_map", {}).values()) or names
+        names = set(read_json(shards).get("weight_map", {}).values()) or names
     files = [folder / str(name) for name in sorted(names, key=str)]
     for path in files:
         if path.parent != folder or not path.is_file():
@@ -324,6 +241,7 @@ if __name__ == "__main__":
         if not chosen.is_dir():
             raise WeightsError(chosen, "is no folder", "name the folder that holds model_index.json")
         digest = tree_sha256(chosen)
+        _check_index(chosen)
         _parts_of(chosen)
     except FactoryError as error:
         parser.exit(error.exit_code, f"{error}\n")

@@ -2,10 +2,11 @@
 
 import math
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,19 +14,37 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from pytorch_fid.fid_score import calculate_frechet_distance
-from safetensors.numpy import load_file, save_file
 from skimage.metrics import structural_similarity
 
 import evaluators.figure
 from evaluators.fid import FID, Moments, frechet_distance
-from evaluators.figure import Evaluator, Figure, FigureError, Frames, Measured, Pair, change, measure, score, summarise
+from evaluators.figure import (
+    Evaluator,
+    Figure,
+    FigureError,
+    Frames,
+    Measured,
+    OfClips,
+    OfFrames,
+    Pair,
+    Rows,
+    change,
+    measure,
+    score,
+    summarise,
+    unmeasured,
+)
 from evaluators.inception import open_network
 from evaluators.inception_score import InceptionScore
 from evaluators.ssim import SSIM, luma, ssim_map
 from evaluators.table import EVALUATORS
+from flows import score as stage
 from forgeline import weights as weights_module
-from forgeline.clip import Clip
+from forgeline.audio import write_sound
+from forgeline.clip import Clip, Said, Segment, Sound
+from forgeline.code import closure
 from forgeline.errors import MediaError, WeightsError
+from forgeline.sample import Sample
 
 RNG = np.random.default_rng
 
@@ -337,7 +356,7 @@ def test_batches_leave_no_trace(batch: int, monkeypatch: pytest.MonkeyPatch) -> 
     for name, rows in expected.items():
         assert list(rows) == list(found[name])
         for key, values in rows.items():
-            assert np.array_equal(values, found[name][key], equal_nan=True)
+            assert np.array_equal(values, found[name][key], equal_nan=values.dtype.kind == "f")
 
 
 def test_order_leaves_no_trace() -> None:
@@ -360,10 +379,11 @@ def test_rows_that_were_kept_give_the_same_figures(tmp_path: Path) -> None:
     for one in pairs:
         rows = measure(one, evaluators_, frames=4)
         for name, arrays in rows.items():
-            save_file(dict(arrays), tmp_path / f"{one.sample_id}.{name}")
+            with (tmp_path / f"{one.sample_id}.{name}").open("wb") as file:
+                np.savez(file, allow_pickle=False, **dict(arrays))
 
-        def load(sample_id: str = one.sample_id) -> dict[str, dict[str, NDArray[np.float64]]]:
-            return {name: load_file(tmp_path / f"{sample_id}.{name}") for name in evaluators_}
+        def load(sample_id: str = one.sample_id) -> dict[str, Rows]:
+            return {name: np.load(tmp_path / f"{sample_id}.{name}", allow_pickle=False) for name in evaluators_}
 
         kept.append(Measured(one.sample_id, one.group, load))
     assert summarise(kept, evaluators_, frames=4) == score(pairs, evaluators_, frames=4)
@@ -434,3 +454,131 @@ def test_frames_and_number_are_in_the_fingerprint() -> None:
 def test_a_figure_has_a_finite_value_or_a_reason(value: float | None, reason: str | None) -> None:
     with pytest.raises(ValueError, match="a figure"):
         Figure(value, 1, {}, reason)
+
+
+# --- Whole clips
+
+
+class Lengths(OfClips):
+    """Seconds of the fake's sound, as an evaluator of clips would have them."""
+
+    def rows(self, pair: Pair) -> Rows:
+        sound = pair.sounds[1]
+        return unmeasured("is silent") if sound is None else {"seconds": np.array([len(sound.samples) / sound.rate])}
+
+    def of_sample(self, rows: Rows) -> dict[str, Figure]:
+        return self.of_set([rows])
+
+    def of_set(self, rows: Iterable[Rows]) -> dict[str, Figure]:
+        found = [float(one["seconds"][0]) for one in rows if one]
+        return {"seconds": Figure(sum(found), len(found), {}) if found else Figure(None, 0, {}, "there are no clips")}
+
+
+def heard(one: Pair, seconds: float | None, decoded: list[str] | None = None) -> Pair:
+    """The pair with a sound in the fake, or none in it."""
+
+    def sound() -> Sound | None:
+        if decoded is not None:
+            decoded.append(one.sample_id)
+        return None if seconds is None else Sound(np.zeros(round(seconds * 8000), np.float32), 8000)
+
+    return replace(one, fake=replace(one.fake, sound=sound))
+
+
+def test_clips_are_scored_whole_and_their_sound_decoded_once() -> None:
+    decoded: list[str] = []
+    rows = measure(heard(pair(1), 2.5, decoded), {"one": Lengths(), "two": Lengths(), "ssim": SSIM()}, frames=4)
+    assert rows["one"]["seconds"].tolist() == rows["two"]["seconds"].tolist() == [2.5]
+    assert len(rows["ssim"]["whole"]) == 4
+    assert decoded == ["sample1"]
+
+
+def test_what_could_not_be_measured_says_why() -> None:
+    silent = score([heard(pair(1), None), heard(pair(2), None)], {"it": Lengths()}, frames=4)
+    assert silent.samples["sample1"]["seconds"].reason == "is silent"
+    assert silent.sets["swap", "master", "test"]["seconds"].reason == "is silent"
+    mixed = score([heard(pair(1), None), heard(pair(2), 2.0)], {"it": Lengths()}, frames=4)
+    assert mixed.samples["sample1"]["seconds"].reason == "is silent"
+    assert mixed.sets["swap", "master", "test"]["seconds"].value == 2.0
+
+
+def test_the_choice_of_frames_is_not_in_a_clips_fingerprint() -> None:
+    few, many = (
+        score([heard(pair(1), 1.0)], {"it": Lengths(), "ssim": SSIM()}, k).sets["swap", "master", "test"] for k in (3, 6)
+    )
+    assert change(few["seconds"], many["seconds"]) == 0
+    with pytest.raises(FigureError, match="frames"):
+        change(few["ssim"], many["ssim"])
+
+
+def test_sound_alone_is_the_reason_for_no_figures_of_frames() -> None:
+    sound = Sound(np.ones(8000, np.float32), 8000)
+    clip = Clip("audio", 0, 0, Fraction(0), 0, lambda: iter(()), lambda: sound)
+    frames = {name: kind() for name, kind in EVALUATORS.items() if issubclass(kind, OfFrames)}
+    scores = score([Pair("a", clip, clip, "voice", "test")], {**frames, "it": Lengths()}, frames=8)
+    seen = score([pair(1)], frames, frames=2)
+    for figures, own in (
+        (scores.samples["a"], seen.samples["sample1"]),
+        (scores.sets["voice", "master", "test"], seen.sets["swap", "master", "test"]),
+    ):
+        assert set(figures) == {*own, "seconds"}
+        assert {figures[name].reason for name, figure in own.items() if figure.value is not None} == {"is sound alone"}
+        assert all(figures[name].value is None for name in own)
+        assert figures["seconds"].value == 1.0
+
+
+def test_every_evaluator_is_of_frames_or_of_clips() -> None:
+    """What is neither would be left out without a word."""
+    for kind in EVALUATORS.values():
+        assert issubclass(kind, OfFrames) != issubclass(kind, OfClips)
+
+
+# --- The stage
+
+
+def row(folder: Path, **more: Any) -> Sample:
+    plain = {"sample_id": "a", "media": str(folder / "a.flac"), "media_type": "audio", "label": "fake", "role": "forgery"}
+    return Sample(**plain | {"method": "voice", "source": "demo", "recipe": "", "pair_id": "a"} | more)
+
+
+@pytest.mark.parametrize(
+    ("labels", "segments", "changes"),
+    [
+        (("fake", "real"), ("video",), {"video"}),
+        (("real", "fake"), ("audio",), {"audio"}),
+        (("fake", "fake"), (), {"video", "audio"}),
+        ((None, "real"), ("audio",), {"audio"}),  # a null twin, whose sound was made anew
+        (("real", "real"), ("video",), {"video"}),
+    ],
+)
+def test_a_row_tells_what_may_differ(labels: Any, segments: tuple[Any, ...], changes: set[str], tmp_path: Path) -> None:
+    write_sound(tmp_path / "a.flac", Sound(np.zeros(800, np.float32), 16000))
+    video, audio = labels
+    spans = tuple(Segment(0, 1, modality) for modality in segments)
+    sample = row(tmp_path, video_label=video, audio_label=audio, segments=spans)
+    assert stage._pair(sample, sample).changes == changes
+
+
+def test_sound_alone_is_opened_with_its_words(tmp_path: Path) -> None:
+    tone = Sound((0.3 * np.sin(np.arange(16000) / 9)).astype(np.float32), 16000)
+    write_sound(tmp_path / "a.flac", tone)
+    words, phonemes = (Said(0, 1, "hum"),), (Said(0, 1, "m"),)
+    one = stage._pair(row(tmp_path, words=words, phonemes=phonemes), row(tmp_path))
+    assert (one.fake.words, one.fake.phonemes, one.control.words) == (words, phonemes, ())
+    sound = one.sounds[1]
+    assert sound is not None
+    assert np.allclose(sound.samples, tone.samples, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("name", "rests_on"),
+    [
+        ("speech_quality", {"evaluators.speech", "evaluators.figure", "forgeline.hearing", "forgeline.audio"}),
+        ("speaker_similarity", {"evaluators.speech", "evaluators.net", "forgeline.hearing", "forgeline.weights"}),
+        ("prosody", {"evaluators.speech", "forgeline.hearing"}),
+        ("character_errors", {"evaluators.speech", "forgeline.model_folder"}),
+        ("identity", {"evaluators.faces", "evaluators.net", "forgeline.faces", "forgeline.likeness"}),
+    ],
+)
+def test_the_code_of_an_evaluator_is_all_that_it_rests_on(name: str, rests_on: set[str]) -> None:
+    assert rests_on <= closure(EVALUATORS[name].__module__)
