@@ -6,6 +6,7 @@ from generators.autoencoder_self import AutoencoderSelf
 from generators.autoencoder_swap import AutoencoderSwap
 from generators.blend_swap import BlendSwap
 from generators.control import Control
+from generators.cross_modal import CrossModal, CrossModalAudio, CrossModalVideo
 from generators.dcgan import DCGAN
 from generators.diffusion import Diffusion
 from generators.environment import Environment
@@ -13,14 +14,20 @@ from generators.image_control import ImageControl
 from generators.inpaint import Inpaint
 from generators.latent_attributes import LatentAttributes
 from generators.lip_sync import LipSync
+from generators.lip_sync_net import LipSyncNet
 from generators.onnx_self import OnnxSelf
 from generators.onnx_swap import OnnxSwap
 from generators.reenact import Reenact
 from generators.reenact_net import ReenactNet
 from generators.restore import Restore
 from generators.self_swap import SelfSwap
+from generators.sound_control import SoundControl
+from generators.speech import Speech
+from generators.speech_net import SpeechNet
 from generators.style_gan import StyleGAN
 from generators.vae import VAE
+from generators.voice import Voice
+from generators.voice_net import VoiceNet
 
 GENERATORS: dict[str, type[Section]] = {
     "control": Control,
@@ -31,6 +38,7 @@ GENERATORS: dict[str, type[Section]] = {
     "onnx_swap": OnnxSwap,
     "onnx_self": OnnxSelf,
     "lip_sync": LipSync,
+    "lip_sync_net": LipSyncNet,
     "attributes": Attributes,
     "latent_attributes": LatentAttributes,
     "reenact": Reenact,
@@ -38,6 +46,14 @@ GENERATORS: dict[str, type[Section]] = {
     "inpaint": Inpaint,
     "restore": Restore,
     "environment": Environment,
+    "cross_modal": CrossModal,
+    "cross_modal_audio": CrossModalAudio,
+    "cross_modal_video": CrossModalVideo,
+    "sound_control": SoundControl,
+    "speech": Speech,
+    "speech_net": SpeechNet,
+    "voice": Voice,
+    "voice_net": VoiceNet,
     "image_control": ImageControl,
     "dcgan": DCGAN,
     "style_gan": StyleGAN,
