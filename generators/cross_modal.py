@@ -23,7 +23,7 @@ from forgeline.sample import Role
 from forgeline.section import Section
 from generators.lip_sync import LipSync, speaking
 from generators.plugin import Casting, Stream, face_of, sound_of
-from generators.recording import Placed, placed, speech_span
+from generators.recording import Placed, placed
 from generators.speech import Code, say, say_word, span_of, spoken_in, text_of
 from generators.vocoder import Engine
 from generators.voice import as_spoken_by
@@ -108,7 +108,7 @@ def _forged(target: Clip, settings: CrossModal) -> _Forged:
     sentence = say(language, span_of(target), rng, text_of(target))
     if not (one_word and fitting):
         speech = as_spoken_by(sentence.utterance.sound, recording, settings.engine, ("the speech", target.name))
-        put = placed(speech, recording, rng, speech_span(recording))
+        put = placed(speech, recording, rng)
         words, phonemes = (put.all_of(said) for said in (sentence.utterance.words, sentence.utterance.phonemes))
         return _Forged(put, words, phonemes, {**sentence.drawn, "unit": "sentence"})
     old = fitting[int(rng.integers(len(fitting)))]
