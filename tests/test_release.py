@@ -24,7 +24,8 @@ from tests.conftest import Checkout
 COLUMNS = (
     "sample_id media media_type label video_label audio_label role content_class method variant source pair_id target_id"
     " source_id apparent_id parents split recipe attributes drawn mask segments words phonemes width height fps frames"
-    " duration_s sample_rate mark_id mark_key_id mark_read sound_mark_read fingerprint ingredients licence permitted_use sha256 scores"
+    " duration_s sample_rate mark_id mark_key_id mark_read sound_mark_read fingerprint ingredients licence permitted_use"
+    " sha256 scores"
 )
 """As design.md's table has them, and what was found in the sound, shown and found in the inputs; what the corpus declares of
 the target, what is said and what chance decided."""
