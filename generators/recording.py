@@ -1,7 +1,7 @@
 """When a recording speaks, how loud and in what room; and other speech put in the place of its own.
 
-Forged speech takes the very span in which the recording speaks, at its level, in its room. What lies before, between and after
-stays the recording itself, so that neither silence nor level nor noise tells a forgery, and the span is its exact truth.
+Forged speech takes the very span in which the recording speaks, at its level, in its room. What lies further than AROUND_S from
+it stays the recording itself, so that neither silence nor level nor noise tells a forgery; what was changed is its exact truth.
 """
 
 from collections.abc import Iterable

@@ -105,6 +105,11 @@ def test_sound_that_carries_no_mark_is_refused(sound: Sound, tmp_path: Path) -> 
     assert not list(tmp_path.iterdir())
 
 
+def test_a_control_that_carries_no_mark_is_refused_where_it_is_sound_alone(tmp_path: Path) -> None:
+    with pytest.raises(MediaError, match="can't carry a mark"):
+        seal(Made.heard(speech(1.0)), tmp_path / "a.flac", MARK, KEY, TAG, Seal())
+
+
 def test_sound_that_is_no_numbers_is_refused(tmp_path: Path) -> None:
     broken = speech()
     broken.samples[7] = np.nan
