@@ -13,7 +13,11 @@ import pytest
 import yaml
 from filelock import FileLock
 
+from forgeline.compute import one_thread
+
 ROOT = Path(__file__).resolve().parents[1]
+
+one_thread()  # as the factory's own commands do, before NumPy is there: the bytes of its products depend on it
 
 
 @dataclass(frozen=True)
