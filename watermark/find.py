@@ -16,7 +16,6 @@ from typing import Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from scipy import fft
 
 from forgeline.peek import Luma
 from watermark.tile import SMALL_SIDE, TILE, Bins, Layout, Plane, evened, half_luma
@@ -194,6 +193,8 @@ def _together(lumas: Sequence[Luma], scale: float) -> tuple[Plane, tuple[float, 
 
 def _view(luma: Luma, plane: Plane, shrunk: tuple[float, float], scale: float, side: int) -> _View:
     """The middle of a `plane` that was made from the middle of pictures like `luma`, up to `side` pixels a side."""
+    from scipy import fft  # a sixth of a second, in every process: most never look for a place
+
     part = _middle(plane, side)
     height, width = part.shape
     # Twice the picture's size, so that its spectrum is sampled finely enough to take the nearest value.
@@ -274,6 +275,8 @@ def _standings(view: _View, plan: Layout, places: Places, fine: bool = False) ->
     `fine` looks between the spectrum's values, and between the beginnings that the template's frequencies just tell
     apart; else a peak is found at three quarters of its height or more.
     """
+    from scipy import fft
+
     k = np.stack([plan.kx, plan.ky])[:, plan.sync].astype(np.float32)
     expected = (np.conj(plan.template) * plan.amplitude[plan.sync]).astype(np.complex64)
     rough = 2 * int(plan.ky.max()) + 1
