@@ -27,6 +27,7 @@ from forgeline.section import Section
 from forgeline.terms import Joined, Terms, join, refusal, require_generation
 from generators.chain import learner, modules
 from generators.plugin import Generator
+from generators.recording import MOST_STRETCHED
 from sources.corpus import Source
 from watermark.keys import DEMO, master
 from watermark.payload import Mark
@@ -269,7 +270,12 @@ def _fakes(name: str, section: Section, clips: Sequence[Sample], controls: dict[
             continue
         cast: tuple[Sample, ...] | None = (clip,)
         if generator.casting == "pair":
-            other = _partner(name, clip, people[clip.split], one, params.plan.seed)
+            suiting = {
+                person: fitting
+                for person, theirs in people[clip.split].items()
+                if (fitting := [c for c in theirs if "audio" not in generator.changes or _as_long(c, clip)])
+            }
+            other = _partner(name, clip, suiting, one, params.plan.seed)
             cast = (clip, other) if other else None
         if cast:
             drafts[clip.sample_id] = _draft(name, section, cast, control, params)
@@ -287,6 +293,12 @@ def _fits(section: Section, clip: Sample) -> bool:
     if generator.makes == "audio":
         return clip.sample_rate > 0
     return clip.media_type == "video" and ("audio" not in generator.changes or clip.sample_rate > 0)
+
+
+def _as_long(clip: Sample, other: Sample) -> bool:
+    """Whether what is said in one clip can be said in the time of the other: speech is stretched so far, and no further."""
+    shorter, longer = sorted((clip.duration_s, other.duration_s))
+    return longer <= MOST_STRETCHED * shorter
 
 
 def _one_person(clips: Iterable[Sample]) -> dict[str, set[str]]:
@@ -383,7 +395,7 @@ def _unpaired(planned: dict[str, list[Planned]], params: Params) -> Iterator[str
         generator = _generator(params.generators[name])
         left = sum(_chosen(name, c.sample.parents[0], params) for c in planned[generator.control]) - len(rows)
         if generator.casting == "pair" and left:
-            yield f"plan: {name}: {left} clips have nobody else in their split, or no sound where it is needed"
+            yield f"plan: {name}: {left} clips have nobody else in their split who fits, in length and in having sound"
 
 
 def _marked(drafts: Mapping[str, Drafts], params: Params) -> dict[str, list[Planned]]:

@@ -29,7 +29,7 @@ _HIGH = ("+f1", "+f2", "+f3", "+f4", "+f5")
 class Language:
     """A language: its English `name`, espeak-ng's `voice`, its `script`, whether it is `tonal`, and what is said in it.
 
-    `words` are those of the sentences of which one alone can be said, in small letters.
+    `short` are others of half the length. `words` are those of the sentences of which one alone can be said, in small letters.
     """
 
     name: str
@@ -37,6 +37,7 @@ class Language:
     script: str
     tonal: bool
     sentences: tuple[str, ...]
+    short: tuple[str, ...]
     words: tuple[str, ...]
 
     @property
@@ -55,13 +56,16 @@ class Language:
         return tuple(self.voice + variant for variant in _HIGH)
 
 
-def _language(name: str, voice: str, script: str, lines: str, *, tonal: bool = False) -> Language:
+def _language(name: str, voice: str, script: str, lines: str, short: str, *, tonal: bool = False) -> Language:
     """Sentences a line; those in Chinese script have spaces between words here, and nowhere else."""
     written = [line.strip() for line in lines.strip().splitlines()]
     least = {"Chinese": 2, "kana": 3}.get(script, 4)
     words = {word.strip("。，、,.").lower() for line in written for word in line.split()}
     sentences = (line.replace(" ", "") if script == "Chinese" else line for line in written)
-    return Language(name, voice, script, tonal, tuple(sentences), tuple(sorted(w for w in words if len(w) >= least)))
+    alone = tuple(sorted(word for word in words if len(word) >= least))
+    return Language(
+        name, voice, script, tonal, tuple(sentences), tuple(line.strip() for line in short.strip().splitlines()), alone
+    )
 
 
 def script_of(voice: str) -> str | None:
@@ -108,6 +112,14 @@ LANGUAGES: Mapping[str, Language] = MappingProxyType(
             The bus stops here four times an hour on weekdays.
             She found a box of buttons under the wooden stairs.
             """,
+            """
+            The tea is ready for us now.
+            We live very near the park.
+            It rained hard all night long.
+            The kitchen window is open.
+            Let us go outside for a while.
+            Supper is already on the table.
+            """,
         ),
         "de": _language(
             "German",
@@ -127,6 +139,13 @@ LANGUAGES: Mapping[str, Language] = MappingProxyType(
             Frischer Schnee liegt auf allen Dächern im Dorf.
             Am Sonntag backen wir einen Kuchen mit Äpfeln.
             Das Buch liegt auf dem Tisch neben der Tür.
+            """,
+            """
+            Der Tee ist jetzt fertig.
+            Wir wohnen nahe am Park.
+            Es regnet heute gar nicht.
+            Das Fenster steht noch offen.
+            Der nächste Zug kommt bald.
             """,
         ),
         "es": _language(
@@ -148,6 +167,13 @@ LANGUAGES: Mapping[str, Language] = MappingProxyType(
             El domingo hacemos una tarta de manzana.
             El libro está en la mesa, al lado de la puerta.
             """,
+            """
+            El té ya está listo.
+            Vivimos cerca del parque.
+            Ayer llovió mucho aquí.
+            La ventana está abierta.
+            El tren llega muy pronto.
+            """,
         ),
         "fr": _language(
             "French",
@@ -167,6 +193,13 @@ LANGUAGES: Mapping[str, Language] = MappingProxyType(
             La neige couvre tous les toits du village.
             Dimanche, nous faisons une tarte aux pommes.
             Le livre est sur la table, à côté de la porte.
+            """,
+            """
+            Le thé est enfin prêt.
+            Nous habitons près du parc.
+            Il a beaucoup plu cette nuit.
+            La fenêtre est encore ouverte.
+            Le train arrive bientôt ici.
             """,
         ),
         "it": _language(
@@ -188,6 +221,13 @@ LANGUAGES: Mapping[str, Language] = MappingProxyType(
             Domenica facciamo una torta di mele.
             Il libro è sul tavolo, accanto alla porta.
             """,
+            """
+            Il tè adesso è pronto.
+            Abitiamo vicino al parco.
+            Ieri sera ha piovuto.
+            La finestra è aperta.
+            Il treno arriva presto.
+            """,
         ),
         "pt": _language(
             "Portuguese (Brazil)",
@@ -207,6 +247,13 @@ LANGUAGES: Mapping[str, Language] = MappingProxyType(
             A neblina cobre todos os telhados da vila.
             No domingo fazemos um bolo de maçã.
             O livro está na mesa, ao lado da porta.
+            """,
+            """
+            O chá está pronto.
+            Moramos perto do parque.
+            Ontem choveu muito.
+            A janela está aberta.
+            O trem chega logo.
             """,
         ),
         "nl": _language(
@@ -228,6 +275,13 @@ LANGUAGES: Mapping[str, Language] = MappingProxyType(
             Op zondag bakken we een taart met appels.
             Het boek ligt op de tafel naast de deur.
             """,
+            """
+            De thee is nu klaar.
+            Wij wonen bij het park.
+            Het regent vandaag niet.
+            Het raam staat nog open.
+            De volgende trein komt zo.
+            """,
         ),
         "pl": _language(
             "Polish",
@@ -247,6 +301,13 @@ LANGUAGES: Mapping[str, Language] = MappingProxyType(
             Świeży śnieg leży na wszystkich dachach.
             W niedzielę pieczemy ciasto z jabłkami.
             Książka leży na stole obok drzwi.
+            """,
+            """
+            Herbata jest gotowa.
+            Mieszkamy blisko parku.
+            Wczoraj padał deszcz.
+            Okno jest otwarte.
+            Pociąg zaraz przyjedzie.
             """,
         ),
         "tr": _language(
@@ -268,6 +329,13 @@ LANGUAGES: Mapping[str, Language] = MappingProxyType(
             Pazar günü elmalı kek yapıyoruz.
             Kitap kapının yanındaki masanın üstünde.
             """,
+            """
+            Çay şimdi hazır.
+            Parka yakın oturuyoruz.
+            Dün yağmur yağdı.
+            Pencere açık kaldı.
+            Tren birazdan gelir.
+            """,
         ),
         "id": _language(
             "Indonesian",
@@ -287,6 +355,13 @@ LANGUAGES: Mapping[str, Language] = MappingProxyType(
             Pagi ini kabut menutupi semua atap rumah.
             Hari Minggu kami membuat kue apel.
             Buku itu ada di meja dekat pintu.
+            """,
+            """
+            Tehnya sudah siap.
+            Kami tinggal dekat taman.
+            Kemarin turun hujan.
+            Jendelanya terbuka.
+            Kereta segera tiba.
             """,
         ),
         "sw": _language(
@@ -308,6 +383,13 @@ LANGUAGES: Mapping[str, Language] = MappingProxyType(
             Jumapili tunapika chakula pamoja nyumbani.
             Kitabu kiko juu ya meza karibu na mlango.
             """,
+            """
+            Chai iko tayari.
+            Tunaishi karibu na mto.
+            Jana mvua ilinyesha.
+            Dirisha liko wazi.
+            Treni inakuja sasa.
+            """,
         ),
         "ru": _language(
             "Russian",
@@ -327,6 +409,13 @@ LANGUAGES: Mapping[str, Language] = MappingProxyType(
             Свежий снег лежит на всех крышах деревни.
             В воскресенье мы печём пирог с яблоками.
             Книга лежит на столе рядом с дверью.
+            """,
+            """
+            Чай уже давно готов.
+            Мы живём около парка.
+            Этой ночью шёл дождь.
+            Окно ещё открыто.
+            Наш поезд скоро придёт.
             """,
         ),
         "ar": _language(
@@ -348,6 +437,13 @@ LANGUAGES: Mapping[str, Language] = MappingProxyType(
             يوم الأحد نخبز كعكة بالتفاح.
             الكتاب على الطاولة بجانب الباب.
             """,
+            """
+            الشاي جاهز الآن.
+            نسكن قرب الحديقة.
+            هطل المطر أمس.
+            النافذة مفتوحة.
+            القطار يصل قريبا.
+            """,
         ),
         "hi": _language(
             "Hindi",
@@ -367,6 +463,13 @@ LANGUAGES: Mapping[str, Language] = MappingProxyType(
             गाँव की सब छतों पर बर्फ़ पड़ी है।
             रविवार को हम सब मिलकर खाना बनाते हैं।
             किताब दरवाज़े के पास मेज़ पर रखी है।
+            """,
+            """
+            चाय अब तैयार है।
+            हम बाग के पास रहते हैं।
+            कल शाम बारिश हुई थी।
+            खिड़की अभी खुली है।
+            गाड़ी अब आने वाली है।
             """,
         ),
         "ja": _language(
@@ -388,6 +491,13 @@ LANGUAGES: Mapping[str, Language] = MappingProxyType(
             にちようびに りんごの ケーキを つくります。
             ほんは ドアの となりの つくえに あります。
             """,
+            """
+            おちゃが できました。
+            こうえんの ちかくです。
+            きのうは あめでした。
+            まどが あいています。
+            でんしゃが もうすぐ きます。
+            """,
         ),
         "cmn": _language(
             "Chinese (Mandarin)",
@@ -407,6 +517,13 @@ LANGUAGES: Mapping[str, Language] = MappingProxyType(
             村子 里面 的 屋顶 都 是 白雪。
             星期天 我们 在家 做 苹果 蛋糕。
             那本 书 在 门边 的 桌子 上面。
+            """,
+            """
+            茶已经泡好了。
+            我们住在河边。
+            昨天下雨了。
+            窗户还开着。
+            火车快到了。
             """,
             tonal=True,
         ),
@@ -429,6 +546,13 @@ LANGUAGES: Mapping[str, Language] = MappingProxyType(
             星期日 我哋 喺 屋企 整 蘋果 蛋糕。
             嗰本 書 喺 門口 旁邊 嘅 枱 上面。
             """,
+            """
+            茶已經沖好。
+            我哋住喺河邊。
+            琴日落大雨。
+            窗仲開住。
+            火車就到喇。
+            """,
             tonal=True,
         ),
         "vi": _language(
@@ -449,6 +573,13 @@ LANGUAGES: Mapping[str, Language] = MappingProxyType(
             Sương mù phủ kín các mái nhà trong làng.
             Chủ nhật chúng tôi làm bánh táo ở nhà.
             Quyển sách nằm trên bàn cạnh cửa.
+            """,
+            """
+            Trà nóng đã sẵn sàng.
+            Nhà tôi ở gần con sông.
+            Hôm qua trời mưa rất to.
+            Cửa sổ vẫn đang mở.
+            Tàu của chúng ta sắp đến.
             """,
             tonal=True,
         ),

@@ -67,8 +67,9 @@ class CrossModal(Section):
             made = replace(made, sound=forged.put.sound, words=forged.words, phonemes=forged.phonemes)
             segments = forged.put.segments
         if "video" in self.changes:
-            span = (forged.put.start_s, forged.put.end_s)
-            spoken = speaking(target, forged.put.sound, forged.phonemes, self.lips, [span])
+            # Around a sentence too: mouths move before they are heard, and what is heard is no longer what they were to say.
+            during = [(forged.put.start_s, forged.put.end_s)] if forged.one_word else None
+            spoken = speaking(target, forged.put.sound, forged.phonemes, self.lips, during)
             return replace(made, pictures=spoken.pictures, segments=(*spans(spoken.changed, target.fps, "video"), *segments))
         untouched = np.zeros((target.height, target.width), np.uint8)
         return replace(made, pictures=((picture, untouched) for picture in target.pictures()), segments=segments)
@@ -88,12 +89,13 @@ class CrossModalVideo(CrossModal):
 
 @dataclass(frozen=True)
 class _Forged:
-    """The forged speech in its place, what is then said in the whole sound, and what was drawn."""
+    """The forged speech in its place, what is then said in the whole sound, what was drawn, and whether it is one word."""
 
     put: Placed
     words: tuple[Said, ...]
     phonemes: tuple[Said, ...]
     drawn: dict[str, str | float]
+    one_word: bool
 
 
 def _forged(target: Clip, settings: CrossModal) -> _Forged:
@@ -110,7 +112,7 @@ def _forged(target: Clip, settings: CrossModal) -> _Forged:
         speech = as_spoken_by(sentence.utterance.sound, recording, settings.engine, ("the speech", target.name))
         put = placed(speech, recording, rng)
         words, phonemes = (put.all_of(said) for said in (sentence.utterance.words, sentence.utterance.phonemes))
-        return _Forged(put, words, phonemes, {**sentence.drawn, "unit": "sentence"})
+        return _Forged(put, words, phonemes, {**sentence.drawn, "unit": "sentence"}, False)
     old = fitting[int(rng.integers(len(fitting)))]
     new = say_word(sentence, old.end_s - old.start_s, rng, old.text)
     # A word is too short to know a voice by: it is converted together with a whole sentence.
@@ -120,7 +122,7 @@ def _forged(target: Clip, settings: CrossModal) -> _Forged:
     put = placed(alone, recording, rng, (old.start_s, old.end_s))
     words = _exchanged(target.words, put.all_of(new.utterance.words), old)
     phonemes = _exchanged(target.phonemes, put.all_of(new.utterance.phonemes), old)
-    return _Forged(put, words, phonemes, {**new.drawn, "unit": "word", "instead_of": old.text})
+    return _Forged(put, words, phonemes, {**new.drawn, "unit": "word", "instead_of": old.text}, True)
 
 
 def _after(word: Sound, sentence: Sound) -> Sound:

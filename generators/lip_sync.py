@@ -99,7 +99,7 @@ class LipSync(Section):
         if not target.fps:
             raise MediaError(target.name, "is a still image", "leave it out as a target")
         put, words, phonemes = dubbed(target, speaker, rng)
-        spoken = speaking(target, put.sound, phonemes, self, [(put.start_s, put.end_s)])
+        spoken = speaking(target, put.sound, phonemes, self)
         segments = (*spans(spoken.changed, target.fps, "video"), *put.segments)
         return replace(Made.of(target, spoken.pictures, segments), sound=put.sound, words=words, phonemes=phonemes)
 

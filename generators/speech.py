@@ -27,6 +27,7 @@ USUAL_RATE, SLOWEST, FASTEST = 165, 110, 300
 """Words a minute: how a voice speaks unless it has to hurry, and what can still be understood."""
 
 _SENTENCE_S = 2.6  # of most of them, at the usual rate
+_SHORT_S = 1.9  # below which the short sentences need less of a change of pace than the others
 _SILENCE = 0.1  # of the length of what is said, at either end
 _NO_SENTENCE = "leave this clip out of the methods that say sentences"
 
@@ -105,16 +106,15 @@ def drawn_text(language: str, span_s: float, rng: np.random.Generator, not_said:
         what = f"{span_s:.2f} s of speech, where sentences take {LEAST_S:g} to {MOST_S:g}"
         raise MediaError("the sound", what, _NO_SENTENCE)
     before = bare(not_said)
-    free = [text for text in LANGUAGES[language].sentences if bare(text) not in before]
+    known = LANGUAGES[language]
+    free = [text for text in (known.short if span_s < _SHORT_S else known.sentences) if bare(text) not in before]
     if not free:
-        raise MediaError("the sound", f"says every sentence that is shipped in {LANGUAGES[language].name}", _NO_SENTENCE)
+        raise MediaError("the sound", f"says every sentence of this length that is shipped in {known.name}", _NO_SENTENCE)
     count = max(1, round(span_s / _SENTENCE_S))
-    if span_s < 0.8 * _SENTENCE_S:  # the shorter half, which needs the least hurry
-        free = sorted(free, key=lambda text: (len(text), text))[: (len(free) + 1) // 2]
     order: list[int] = []
     while len(order) < count:
         order += rng.permutation(len(free)).tolist()
-    return (" " if LANGUAGES[language].spaced else "").join(free[index] for index in order[:count])
+    return (" " if known.spaced else "").join(free[index] for index in order[:count])
 
 
 def say_word(like: Spoken, span_s: float, rng: np.random.Generator, not_said: str) -> Spoken:

@@ -39,6 +39,7 @@ def clip(name: str, person: str | None = None, **fields: Any) -> Sample:
         "target_id": f"{source}:{person}" if person else None,
         "width": 640,
         "height": 480,
+        "duration_s": 3.0,
         "sha256": hashlib.sha256(f"{source}/{name}".encode()).hexdigest(),
     }
     return Sample(
@@ -53,7 +54,6 @@ def clip(name: str, person: str | None = None, **fields: Any) -> Sample:
         audio_label="real",
         fps=Fraction(25),
         frames=75,
-        duration_s=3.0,
         sample_rate=48000,
         licence="CC0-1.0",
         bytes=1,
@@ -293,6 +293,18 @@ def test_other_settings_change_only_their_generator(tmp_path: Path) -> None:
     assert [p.sample.parents for p in before["blend_swap"]] != []
     assert {tuple(p.sample.parents) for p in before["blend_swap"]} == {tuple(p.sample.parents) for p in after["blend_swap"]}
     assert not {p.sample.sample_id for p in before["blend_swap"]} & {p.sample.sample_id for p in after["blend_swap"]}
+
+
+def test_who_is_made_to_say_something_is_paired_with_who_speaks_about_as_long(tmp_path: Path) -> None:
+    lengths = {"a": 3.0, "b": 15.0, "c": 3.5, "d": 14.0, "e": 40.0}
+    clips = [clip(name, name, duration_s=seconds, split="train") for name, seconds in lengths.items()]
+    known = {c.sample_id: Path(c.media).name for c in clips}
+    generators: dict[str, Any] = {"control": {}, "sound_control": {}, "lip_sync": {}, "voice": {}, "blend_swap": {}}
+    planned = plan_samples(clips, params_of(tmp_path, generators=generators, plan=TINY["plan"] | {"shares": {}}))
+    for name in ("lip_sync", "voice"):
+        pairs = {tuple(known[parent] for parent in json.loads(p.sample.recipe)["parents"]) for p in planned[name]}
+        assert pairs == {("a", "c"), ("c", "a"), ("b", "d"), ("d", "b")}, "nobody speaks as long as e"
+    assert len(planned["blend_swap"]) == len(clips), "faces go onto clips of any length"
 
 
 def test_a_share_of_the_clips_is_the_same_for_all_and_stays(tmp_path: Path) -> None:

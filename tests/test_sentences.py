@@ -19,12 +19,14 @@ def test_there_are_many_languages_and_some_have_tones() -> None:
 @pytest.mark.parametrize("code", CODES)
 def test_each_has_a_dozen_sentences_of_its_own(code: str) -> None:
     language = LANGUAGES[code]
-    assert len(set(language.sentences)) == len(language.sentences) >= 12
-    assert all(sentence == unicodedata.normalize("NFC", sentence).strip() for sentence in language.sentences)
-    assert all(sentence[-1] in ".。।" for sentence in language.sentences)
-    assert all(("  " not in s) and (" " in s) == language.spaced for s in language.sentences)
-    others = {s for other, found in LANGUAGES.items() if other != code for s in found.sentences}
-    assert not others & set(language.sentences)
+    said = {*language.sentences, *language.short}
+    assert len(language.sentences) >= 12
+    assert len(language.short) >= 5
+    assert len(said) == len(language.sentences) + len(language.short)
+    assert all(sentence == unicodedata.normalize("NFC", sentence).strip() for sentence in said)
+    assert all(sentence[-1] in ".。।" for sentence in said)
+    assert all(("  " not in s) and (" " in s) == language.spaced for s in said)
+    assert not {s for other, found in LANGUAGES.items() if other != code for s in (*found.sentences, *found.short)} & said
 
 
 @pytest.mark.parametrize("code", CODES)
@@ -38,11 +40,12 @@ def test_words_are_out_of_the_sentences(code: str) -> None:
 @pytest.mark.parametrize("code", CODES)
 def test_every_sentence_is_said_in_a_few_seconds(code: str) -> None:
     language = LANGUAGES[code]
-    for sentence in language.sentences:
+    for sentence in (*language.sentences, *language.short):
         said = speak(sentence, language.voice)
-        assert 1.3 < said.phonemes[-1].end_s < 4.3, sentence
-        assert len(said.words) >= 4
-        assert len(said.phonemes) >= 14
+        least, most, words, phonemes = (1.3, 4.3, 4, 14) if sentence in language.sentences else (0.8, 2.0, 2, 8)
+        assert least < said.phonemes[-1].end_s < most, sentence
+        assert len(said.words) >= words, sentence
+        assert len(said.phonemes) >= phonemes, sentence
         assert not any("(" in one.text for one in said.phonemes), f"another language's voice reads a part of {sentence!r}"
         heard = "".join(word.text for word in said.words).replace(" ", "")
         assert heard == "".join(c for c in sentence if unicodedata.category(c)[0] in "LMN" or c == "'"), sentence

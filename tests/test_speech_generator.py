@@ -138,12 +138,12 @@ def test_it_never_says_what_the_target_says() -> None:
 
 @pytest.mark.usefixtures("unspoken")
 def test_a_short_span_gets_a_short_sentence() -> None:
-    by_length = sorted(LANGUAGES["de"].sentences, key=len)
-    assert {say("de", 1.2, np.random.default_rng(seed)).text for seed in range(100)} == set(by_length[:7])
+    assert {say("de", 1.8, np.random.default_rng(seed)).text for seed in range(100)} == set(LANGUAGES["de"].short)
+    assert {say("de", 2.0, np.random.default_rng(seed)).text for seed in range(200)} == set(LANGUAGES["de"].sentences)
 
 
 def test_who_says_everything_is_refused() -> None:
-    with pytest.raises(MediaError, match="says every sentence that is shipped in Chinese"):
+    with pytest.raises(MediaError, match="says every sentence of this length that is shipped in Chinese"):
         say("yue", 3, np.random.default_rng(1), "".join(LANGUAGES["yue"].sentences))
 
 
