@@ -61,6 +61,7 @@ def main() -> None:
             "sentences",
             "words",
             "seconds",
+            "short ones",
             "phonemes",
             "kinds",
             "same twice",
@@ -79,13 +80,15 @@ def main() -> None:
 
 
 def _row(code: str, language: Language) -> list[object]:
-    said = [speak(text, language.voice) for text in language.sentences]
-    again = [speak(text, language.voice) for text in language.sentences]
+    texts = (*language.sentences, *language.short)
+    said = [speak(text, language.voice) for text in texts]
+    again = [speak(text, language.voice) for text in texts]
     same = all(
         np.array_equal(a.sound.samples, b.sound.samples) and (a.words, a.phonemes) == (b.words, b.phonemes)
         for a, b in zip(said, again, strict=True)
     )
     ends = [one.phonemes[-1].end_s for one in said]
+    short, ends = ends[len(language.sentences) :], ends[: len(language.sentences)]
     counts = [len(one.phonemes) for one in said]
     kinds = {p.text.lstrip("ˈˌ") for one in said for p in one.phonemes}
     try:
@@ -95,7 +98,8 @@ def _row(code: str, language: Language) -> list[object]:
         refused = "refused"
     return [
         f"`{code}`", language.name, f"`{language.voice}`", language.script, "yes" if language.tonal else "no",
-        len(said), len(language.words), f"{min(ends):.1f} to {max(ends):.1f}", f"{min(counts)} to {max(counts)}", len(kinds),
+        len(ends), len(language.words), f"{min(ends):.1f} to {max(ends):.1f}",
+        f"{len(short)}: {min(short):.1f} to {max(short):.1f}", f"{min(counts)} to {max(counts)}", len(kinds),
         "yes" if same else "NO", refused,
     ]  # fmt: skip
 
