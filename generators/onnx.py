@@ -1,9 +1,9 @@
-"""Networks that a team brings as ONNX files: opened in one place, checked at the border, and run on one picture at a time.
+"""Networks that a team brings as ONNX files: opened in one place, checked at the border, run on one thing at a time.
 
 What a net takes and gives is read from its graph; one of another kind is refused with a reason before the first picture.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal
@@ -22,7 +22,11 @@ Levels = Literal["0..1", "-1..1"]
 
 SMALLEST, LARGEST = 16, 1024
 """Sides, in pixels, of the pictures that a net may ask for."""
-_TYPES: dict[str, type[np.floating[Any]]] = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
+FLOATS: Mapping[str, type[np.number[Any]]] = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
+"""Types of the inputs that take levels, samples, or what other nets make."""
+COUNTS: Mapping[str, type[np.number[Any]]] = {"tensor(int64)": np.int64, "tensor(int32)": np.int32}
+"""Types of the inputs that take whole numbers."""
+_CHANCE = {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial", "Bernoulli"}
 
 
 @dataclass(frozen=True)
@@ -48,10 +52,14 @@ class Net:
             for port in session.get_inputs()
         )
 
-    def __call__(self, values: Sequence[tuple[Port, Floats]]) -> Floats:
-        """The first output for a value of every input. Raises ModelError when the net fails or gives no numbers."""
+    def __call__(self, values: Sequence[tuple[Port, NDArray[Any]]]) -> Floats:
+        """The first output for a value of every input, whose type may be another than the port's.
+
+        Raises ModelError when the net fails or gives no numbers.
+        """
+        types = {**FLOATS, **COUNTS}
         try:
-            output, *_ = self._session.run(None, {port.name: value.astype(_TYPES[port.type]) for port, value in values})
+            output, *_ = self._session.run(None, {port.name: value.astype(types[port.type]) for port, value in values})
         except Exception as error:  # onnxruntime's errors have no class of their own
             raise ModelError(
                 self.name, f"fails ({_line(error)})", "give a net that works in onnxruntime on this machine"
@@ -67,6 +75,44 @@ def open_net(given: Given) -> Net:
 
     Raises WeightsError when the file can't be had or has another hash, ModelError when it is no ONNX graph that works here.
     """
+    return _opened(given, "CUDAExecutionProvider", "CPUExecutionProvider")
+
+
+def open_seeded(given: Given, rng: np.random.Generator) -> Net:
+    """The net of `open_net`; where its graph draws noise, opened anew, so that it draws what `rng` says. Raises as that does.
+
+    onnxruntime seeds what draws when a graph is opened, and goes on from there with every run: of a net that is kept, the
+    noise would hang on all that was made before. A GPU has one source for all nets, so these run on the CPU.
+    """
+    if not _draws(given):
+        return open_net(given)
+    import onnxruntime
+
+    onnxruntime.set_seed(int(rng.integers(2**31)))
+    return _opened(given, "CPUExecutionProvider")
+
+
+@lru_cache(maxsize=16)
+def _draws(given: Given) -> bool:
+    """Whether a node of the graph draws noise; False of what is no graph, of which `open_net` says so."""
+    import onnx
+
+    def nodes(parts: Any) -> Iterator[Any]:
+        for node in parts:
+            yield node
+            for attribute in node.attribute:
+                for graph in (attribute.g, *attribute.graphs):
+                    yield from nodes(graph.node)
+
+    path = given_weights(given)
+    try:
+        model = onnx.load(path, load_external_data=False)
+    except Exception:  # the class hangs on how protobuf was built, and onnxruntime says what is wrong
+        return False
+    return any(node.op_type in _CHANCE for part in (model.graph, *model.functions) for node in nodes(part.node))
+
+
+def _opened(given: Given, *providers: str) -> Net:
     import onnxruntime  # a fifth of a second, and most of what imports this module opens no net
 
     path = given_weights(given)
@@ -78,9 +124,8 @@ def open_net(given: Given) -> Net:
     # Weights in other files have a hash that nobody gave: below a file there is no folder to read them from.
     options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(path))
     there = onnxruntime.get_available_providers()
-    providers = [name for name in ("CUDAExecutionProvider", "CPUExecutionProvider") if name in there]
     try:
-        session = onnxruntime.InferenceSession(path.read_bytes(), options, providers=providers)
+        session = onnxruntime.InferenceSession(path.read_bytes(), options, providers=[one for one in providers if one in there])
     except Exception as error:  # as above
         todo = "give one ONNX file that holds all of its weights"
         raise ModelError(path.name, f"can't be opened ({_line(error)})", todo) from error
@@ -108,7 +153,7 @@ def inputs_of(net: Net, kind: str, *axes: int) -> tuple[Port, ...]:
     """
     by_axes = {len(port.shape): port for port in net.inputs}
     takes = ", ".join(map(str, net.inputs))
-    if sorted(len(port.shape) for port in net.inputs) != sorted(axes) or any(p.type not in _TYPES for p in net.inputs):
+    if sorted(len(port.shape) for port in net.inputs) != sorted(axes) or any(p.type not in FLOATS for p in net.inputs):
         raise ModelError(net.name, f"is no {kind}: it takes {takes}", f"give a {kind}")
     if any(port.shape[0] not in (1, None) for port in net.inputs):
         raise ModelError(net.name, f"does not take one picture at a time: it takes {takes}", "export it for one, or any number")

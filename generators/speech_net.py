@@ -8,13 +8,12 @@ equal samples, at the price of a flatter melody.
 
 import json
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field
 
 from forgeline.clip import Clip, Made, MediaType, Sound
@@ -24,7 +23,7 @@ from forgeline.section import Section
 from forgeline.sentences import LANGUAGES
 from forgeline.speech import spell
 from forgeline.weights import Given, given_weights
-from generators.onnx import Net, open_net
+from generators.onnx import COUNTS, FLOATS, Floats, Net, open_net
 from generators.plugin import Casting, Stream, sound_of
 from generators.recording import placed
 from generators.speech import drawn_text, span_of, text_of
@@ -38,7 +37,7 @@ _INPUTS = {"input": 2, "input_lengths": 1, "scales": 1}
 
 
 class VoiceFile(Given):
-    """The JSON file of a Piper voice."""
+    """A JSON file that belongs to a voice."""
 
     file: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*\.json$")]
     """Name of the file, without a folder: .json."""
@@ -90,12 +89,9 @@ class PiperVoice:
     speaker: int | None
 
     def say(self, text: str, span_s: float) -> Sound:
-        """The text, about as fast as fills the span, between silences of a tenth of its length."""
-        sentences = spell(text, self.espeak)
-        usual = self._said(sentences, 1.0)
-        slower = float(np.clip(span_s * self.rate / len(usual), FASTEST, SLOWEST))
-        samples = usual if abs(slower - 1) < 0.02 else self._said(sentences, slower)
-        return Sound(np.pad(samples, round(_SILENCE * len(samples))), self.rate)
+        """The text, as `filling` says it."""
+        sentences = [self.numbered(sentence) for sentence in spell(text, self.espeak)]
+        return filling(span_s, self.rate, lambda slower: [self._run(numbers, slower) for numbers in sentences])
 
     def numbered(self, sentence: str) -> list[int]:
         """One sentence in IPA as the net takes it; letters that it was not taught are left out."""
@@ -103,36 +99,40 @@ class PiperVoice:
         between = self.numbers[PAD]
         return [*self.numbers[BEGIN], *between, *(n for c in known for n in (*self.numbers[c], *between)), *self.numbers[END]]
 
-    def _said(self, sentences: Sequence[str], slower: float) -> NDArray[np.float32]:
-        between = np.zeros(round(_BETWEEN_S * self.rate), np.float32)
-        parts = [part for sentence in sentences for part in (between, self._run(self.numbered(sentence), slower))]
-        samples = np.concatenate(parts[1:])
+    def _run(self, numbers: list[int], slower: float) -> Floats:
+        values = {
+            "input": np.array([numbers]),
+            "input_lengths": np.array([len(numbers)]),
+            "scales": np.array([0, slower, 0]),  # noise, length, noise of lengths
+            "sid": np.array([self.speaker or 0]),
+        }
+        return spoken(self.net, self.net([(port, values[port.name]) for port in self.net.inputs]))
+
+
+def filling(span_s: float, rate: int, say: Callable[[float], Sequence[Floats]]) -> Sound:
+    """Sentences with pauses between, about as fast as fills the span, between silences of a tenth of their length.
+
+    `say` gives the samples of each when it is told how many times as long it takes as it usually does.
+    """
+
+    def said(slower: float) -> Floats:
+        pause = np.zeros(round(_BETWEEN_S * rate), np.float32)
+        samples = np.concatenate([part for sentence in say(slower) for part in (pause, sentence)][1:])
         return samples / np.float32(max(float(np.abs(samples).max()), 1.0))
 
-    def _run(self, numbers: list[int], slower: float) -> NDArray[np.float32]:
-        values: dict[str, NDArray[Any]] = {
-            "input": np.array([numbers], np.int64),
-            "input_lengths": np.array([len(numbers)], np.int64),
-            "scales": np.array([0, slower, 0], np.float32),  # noise, length, noise of lengths
-        }
-        if self.speaker is not None:
-            values["sid"] = np.array([self.speaker], np.int64)
-        made = _answer(self.net, values).ravel()
-        if not made.size or not made.any():
-            raise ModelError(self.net.name, "says nothing", "give a voice whose JSON belongs to it")
-        return made
+    usual = said(1.0)
+    slower = float(np.clip(span_s * rate / len(usual), FASTEST, SLOWEST))
+    samples = usual if abs(slower - 1) < 0.02 else said(slower)
+    return Sound(np.pad(samples, round(_SILENCE * len(samples))), rate)
 
 
-def _answer(net: Net, values: dict[str, NDArray[Any]]) -> NDArray[np.float32]:
-    """The net's first output. Raises ModelError when it fails or gives no numbers."""
-    try:
-        made, *_ = net._session.run(None, values)  # a call of the net takes floats alone
-    except Exception as error:  # onnxruntime's errors have no class of their own
-        line = " ".join(str(error).split())[:300]
-        raise ModelError(net.name, f"fails ({line})", "give a net that works in onnxruntime on this machine") from error
-    if not isinstance(made, np.ndarray) or not np.issubdtype(made.dtype, np.floating) or not np.isfinite(made).all():
-        raise ModelError(net.name, "gives something that is no finite number", "give a net that works in float32")
-    return made.astype(np.float32)
+def spoken(net: Net, made: Floats) -> Floats:
+    """What a net made, as samples (n,). Raises ModelError where it is silence, or more than one row."""
+    if made.size != max(made.shape, default=0):
+        raise ModelError(net.name, f"makes {made.shape}, which is no row of samples", "give a net that makes speech")
+    if not made.any():
+        raise ModelError(net.name, "says nothing", "give a voice whose other files belong to it")
+    return made.ravel()
 
 
 @lru_cache(maxsize=2)
@@ -145,7 +145,7 @@ def _open(given: Given, config: VoiceFile, speaker: int) -> PiperVoice:
         raise ModelError(config.file, what, "give a voice of one of these languages")
     net = open_net(given)
     several = any(port.name == "sid" for port in net.inputs)
-    shapes = {port.name: len(port.shape) for port in net.inputs}
+    shapes = {port.name: len(port.shape) for port in net.inputs if port.type in FLOATS or port.type in COUNTS}
     if shapes != _INPUTS | ({"sid": 1} if several else {}):
         what = f"is no Piper voice: it takes {', '.join(map(str, net.inputs))}"
         raise ModelError(net.name, what, "give one that takes input, input_lengths, scales and maybe sid")
