@@ -23,11 +23,13 @@ from generators.restore import Restore
 from generators.self_swap import SelfSwap
 from generators.sound_control import SoundControl
 from generators.speech import Speech
+from generators.speech_kokoro import SpeechKokoro
 from generators.speech_net import SpeechNet
 from generators.style_gan import StyleGAN
 from generators.vae import VAE
 from generators.voice import Voice
 from generators.voice_net import VoiceNet
+from generators.voice_onnx import VoiceOnnx
 
 GENERATORS: dict[str, type[Section]] = {
     "control": Control,
@@ -52,8 +54,10 @@ GENERATORS: dict[str, type[Section]] = {
     "sound_control": SoundControl,
     "speech": Speech,
     "speech_net": SpeechNet,
+    "speech_kokoro": SpeechKokoro,
     "voice": Voice,
     "voice_net": VoiceNet,
+    "voice_onnx": VoiceOnnx,
     "image_control": ImageControl,
     "dcgan": DCGAN,
     "style_gan": StyleGAN,

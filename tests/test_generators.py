@@ -190,7 +190,7 @@ def test_sound_changes_within_its_segments_alone(name: str) -> None:
     inside = np.any([(s.start_s <= times) & (times < s.end_s) for s in made.segments if s.modality == "audio"], 0)
     assert np.array_equal(made.sound.samples[~inside], original.samples[~inside])
     assert np.mean(made.sound.samples[inside] != original.samples[inside]) > 0.9
-    assert made.words or name == "speech_net", "a net of Piper's kind does not tell times"
+    assert made.words or name in ("speech_net", "speech_kokoro"), "nets that say sentences do not tell times"
     for said in (made.words, made.phonemes):
         assert [s.start_s for s in said] == sorted(s.start_s for s in said)
         assert all(0 <= s.start_s <= s.end_s <= len(original.samples) / original.rate for s in said)
@@ -228,7 +228,7 @@ def test_chance_is_drawn_from_the_rng_alone(name: str) -> None:
     drawn_from = {
         "blend_swap", "self_swap", "autoencoder_swap", "autoencoder_self", "attributes", "restore", "image_control", "dcgan",
         "inpaint", "environment", "style_gan", "latent_attributes", "vae", "diffusion", "speech", "voice", "lip_sync",
-        "speech_net", "voice_net", "lip_sync_net",
+        "speech_net", "speech_kokoro", "voice_net", "voice_onnx", "lip_sync_net",
     }  # fmt: skip
     assert (digest_of(name, 7) != digest_of(name, 8)) == (name in drawn_from)
 

@@ -111,6 +111,11 @@ def _files() -> dict[str, bytes]:
         "embedder.onnx": embedder(),
         "voice.onnx": tiny_voice.voice(),
         "voice.onnx.json": told,
+        "kokoro.onnx": tiny_voice.kokoro(noise=0.01),
+        "kokoro.json": json.dumps(tiny_voice.KOKORO).encode(),
+        "kokoro.bin": tiny_voice.styles().tobytes(),
+        "whose.onnx": tiny_voice.embedder(),
+        "converter.onnx": tiny_voice.converter(noise=0.001),
     }
 
 
@@ -122,7 +127,15 @@ def settings() -> dict[str, dict[str, Any]]:
     }
     both = {"swapper": nets["swapper.onnx"], "embedder": nets["embedder.onnx"]}
     voice = {"voice": nets["voice.onnx"], "config": nets["voice.onnx.json"]}
-    return {"onnx_swap": both, "onnx_self": both, "speech_net": voice}
+    kokoro = {"net": nets["kokoro.onnx"], "config": nets["kokoro.json"], "voice": nets["kokoro.bin"]}
+    voices = {"embedder": nets["whose.onnx"], "converter": nets["converter.onnx"], "rate": tiny_voice.RATE}
+    return {
+        "onnx_swap": both,
+        "onnx_self": both,
+        "speech_net": voice,
+        "speech_kokoro": kokoro,
+        "voice_onnx": voices,
+    }
 
 
 def place(folder: Path) -> dict[str, str]:
