@@ -100,8 +100,10 @@ class KokoroVoice:
     language: str
 
     def say(self, text: str, span_s: float) -> Sound:
-        """The text, as `speech_net.filling` says it."""
+        """The text, as `speech_net.filling` says it. Raises ModelError where its letters have no numbers."""
         pieces = [piece for sentence in spell(text, LANGUAGES[self.language].voice) for piece in self.numbered(sentence)]
+        if not pieces:
+            raise ModelError(self.net.name, f"was taught no letter of {text!r}", "give the JSON file that belongs to it")
         return filling(span_s, RATE, lambda slower: [self._run(piece, slower) for piece in pieces])
 
     def numbered(self, sentence: str) -> Iterator[list[int]]:
