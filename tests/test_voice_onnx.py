@@ -35,8 +35,8 @@ def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Make:
 
 
 def said(seconds: float, level: float, seed: int = 3, rate: int = RATE) -> Sound:
-    """Someone who hums for so long, between half a second of room before and after."""
-    samples = np.random.default_rng(seed).standard_normal(round((1 + seconds) * rate)) * 1e-4
+    """Someone who hums for so long, between half a second of room before and a little more after: no whole frames."""
+    samples = np.random.default_rng(seed).standard_normal(round((1 + seconds) * rate) + 7) * 1e-4
     tone = np.sin(2 * np.pi * 120 / rate * np.arange(round(seconds * rate)))
     samples[rate // 2 : rate // 2 + len(tone)] += level * tone
     return Sound(samples.astype(np.float32), rate)
