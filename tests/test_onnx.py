@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -13,7 +14,7 @@ from onnx import TensorProto, helper
 
 from forgeline.errors import ModelError, WeightsError
 from forgeline.weights import Given
-from generators.onnx import inputs_of, open_net, planes, shown, side_of, stored
+from generators.onnx import inputs_of, open_net, open_seeded, planes, shown, side_of, stored
 from tests import tiny_onnx
 from tests.tiny_onnx import graph, put
 
@@ -158,3 +159,29 @@ def test_nothing_is_loaded_before_the_first_call() -> None:
     root = Path(__file__).parents[1]
     out = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True).stdout
     assert out.strip() == "set()"
+
+
+def _in_a_branch() -> bytes:
+    """A net whose noise is drawn within a branch."""
+    draw = helper.make_node("RandomNormalLike", ["face"], ["drawn"])
+    branch = helper.make_graph([draw], "branch", [], [helper.make_tensor_value_info("drawn", TensorProto.FLOAT, None)])
+    choose = helper.make_node("If", ["always"], ["made"], then_branch=branch, else_branch=branch)
+    return graph([choose], {"always": np.array(True)}, {"face": [1, 3, 4, 4]})
+
+
+def test_a_net_that_draws_is_opened_anew_and_any_other_is_kept(folder: Path) -> None:
+    """So noise hangs on the rng alone, and only what draws is paid for."""
+    plain = brought(folder, same(SQUARE))
+    rng = np.random.default_rng(0)
+    assert open_seeded(plain, rng) is open_seeded(plain, rng) is open_net(plain)
+    assert rng.random() == np.random.default_rng(0).random(), "what draws nothing takes no chance"
+    drawing = brought(folder, _in_a_branch(), "drawing.onnx")
+
+    def drawn(seed: int) -> Any:
+        net = open_seeded(drawing, np.random.default_rng(seed))
+        return [net([(net.inputs[0], np.zeros((1, 3, 4, 4), np.float32))]) for _ in range(2)]
+
+    first, again, other = drawn(1), drawn(1), drawn(2)
+    np.testing.assert_array_equal(first, again)
+    assert np.abs(np.subtract(first, other)).min() > 0
+    assert not np.array_equal(first[0], first[1]), "within a sample, noise goes on"

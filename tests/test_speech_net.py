@@ -17,7 +17,7 @@ from forgeline.sentences import LANGUAGES
 from forgeline.speech import spell
 from generators.plugin import Generator
 from generators.recording import AROUND_S, speech_span
-from generators.speech_net import SpeechNet, VoiceFile, _open
+from generators.speech_net import SpeechNet, VoiceFile, _open, spoken
 from tests.tiny_voice import EACH, NUMBERS, RATE, told, voice
 
 
@@ -147,6 +147,14 @@ def test_a_json_that_does_not_fit_is_refused(config: Any, what: str, folder: Pat
 def test_a_graph_that_does_not_fit_is_refused(graph: bytes, what: str, folder: Path) -> None:
     with pytest.raises(ModelError, match=what):
         given(folder, graph, told())([hum()], np.random.default_rng(1))
+
+
+@pytest.mark.parametrize("shape", [(2, 3), (1, 0)])
+def test_what_is_no_row_of_samples_is_refused(shape: tuple[int, ...], folder: Path) -> None:
+    section = given(folder, voice(), told())
+    net = _open(section.voice, section.config, 0).net
+    with pytest.raises(ModelError, match="which is no row of samples"):
+        spoken(net, np.ones(shape, np.float32))
 
 
 def test_files_are_checked_and_clips_must_speak(folder: Path) -> None:

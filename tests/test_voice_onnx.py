@@ -246,6 +246,7 @@ BEFORE = "and the net before it makes"
         ({"converter": converter(whose=("src", "tgt", "more"))}, "not one input for speech, and one or two for embeddings"),
         ({"converter": copier(speech=[1, "n"])}, "for embeddings of 4 numbers; give the embedder that belongs to it"),
         ({"converter": copier(speech=[1, 80, "n"], g=[1, WHOSE])}, "neither samples nor spectra of 321 bins; set window"),
+        ({"converter": copier(speech=[1, WHOSE, "n"], g=[1, WHOSE])}, "neither samples nor spectra of 321 bins; set window"),
         ({"converter": copier(speech=[2, "n"], g=[1, WHOSE])}, r"not only floats of \(1, …\)"),
         ({"converter": copier(TensorProto.INT64, speech=[1, "n"], g=[1, WHOSE])}, r"not only floats of \(1, …\)"),
         ({"converter": converter("frames")}, "neither samples nor spectra of 321 bins"),
