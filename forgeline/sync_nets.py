@@ -81,10 +81,10 @@ class Expert(nn.Module):
         return cls(face, sound)
 
     def of_faces(self, faces: Tensor) -> Tensor:
-        return functional.normalize(self.face_encoder(faces).flatten(1))
+        return functional.normalize(self.face_encoder(faces).flatten(1).float())
 
     def of_sounds(self, mels: Tensor) -> Tensor:
-        return functional.normalize(self.audio_encoder(mels).flatten(1))
+        return functional.normalize(self.audio_encoder(mels).flatten(1).float())
 
     def forward(self, mels: Tensor, faces: Tensor) -> tuple[Tensor, Tensor]:
         """The sounds' vectors and the faces', in Wav2Lip's order."""

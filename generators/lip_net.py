@@ -1,5 +1,5 @@
 """The networks of Wav2Lip (Prajwal et al. 2020): one paints the lower half of a face so that it says what is heard, and an
-expert tells it whether it does.
+expert (`forgeline.sync_nets`) tells it whether it does.
 
 Layers bear the names that they have in the authors' published models, so that those can be loaded. Faces are 96 x 96 pixels
 in 0 … 1, their channels in the order blue, green, red; sounds are the 80 bands of 16 steps, a fifth of a second.
@@ -11,6 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from forgeline import sync_nets
+from forgeline.sync_nets import Expert
+
 SIDE = 96
 """Of a face in pixels."""
 FACE = ((16, 0), (32, 2), (64, 3), (128, 2), (256, 2), (512, 1))
@@ -19,10 +22,6 @@ SOUND = ((32, 1, 2), (64, (3, 1), 2), (128, 3, 2), (256, (3, 2), 1))
 """Channels of each of the sound's steps, its stride, and how many residual blocks follow."""
 PAINT = ((512, 1), (512, 2), (384, 2), (256, 2), (128, 2), (64, 2))
 """Channels of each step on the way back, each twice as large as the one before, and how many residual blocks follow."""
-JUDGED = ((32, 7, 1, 3, 0), (64, 5, (1, 2), 1, 2), (128, 3, 2, 1, 3), (256, 3, 2, 1, 2), (512, 3, 2, 1, 2), (512, 3, 2, 1, 0))
-"""Of what the expert sees: channels of each step, its kernel, stride and padding, and how many residual blocks follow."""
-FRAMES = 5
-"""That the expert sees at a time."""
 TOP = 512
 """Channels of what a whole face, and a whole sound, come to."""
 LAST = 32
@@ -114,35 +113,9 @@ class LipNet(nn.Module):
         return painted
 
 
-class Expert(nn.Module):
-    """How well lips and sound belong together, 0 … 1: the cosine of what the two come to, (n,).
-
-    `sounds` (n, 1, 80, 16). `lips` (n, 15, 48, 96): the lower halves of five faces, 25 a second, one after the other. At
-    `width` 1 it is the published net.
-    """
-
-    def __init__(self, width: float = 1.0) -> None:
-        super().__init__()
-        inside, layers = 3 * FRAMES, list[nn.Module]()
-        for wide, kernel, stride, padding, residuals in JUDGED:
-            channels = scaled(wide, width)
-            layers += _step(_Conv(inside, channels, kernel, stride, padding), channels, residuals)
-            inside = channels
-        self.face_encoder = nn.Sequential(*layers, *_whole(inside, width))
-        self.audio_encoder = _sound(width, (*SOUND[:-1], (256, (3, 2), 2)))
-
-    def forward(self, sounds: Tensor, lips: Tensor) -> Tensor:
-        return alike(self.of_sounds(sounds), self.of_lips(lips))
-
-    def of_sounds(self, sounds: Tensor) -> Tensor:
-        """What sounds come to, (n, 512)."""
-        found: Tensor = self.audio_encoder(sounds)
-        return found.flatten(1).float()
-
-    def of_lips(self, lips: Tensor) -> Tensor:
-        """What lips come to, (n, 512)."""
-        found: Tensor = self.face_encoder(lips)
-        return found.flatten(1).float()
+def expert_of(width: float = 1.0) -> Expert:
+    """The expert; at `width` 1 it is the published net."""
+    return Expert(*([scaled(channels, width) for channels in part.values()] for part in (sync_nets.FACE, sync_nets.SOUND)))
 
 
 def alike(heard: Tensor, seen: Tensor) -> Tensor:

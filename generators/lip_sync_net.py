@@ -49,7 +49,8 @@ from generators.warp import face_box, trim
 if TYPE_CHECKING:  # torch takes seconds, and most of what imports this module never learns
     from torch import Tensor, nn
 
-    from generators.lip_net import Expert, LipNet
+    from forgeline.sync_nets import Expert
+    from generators.lip_net import LipNet
 
 Floats = NDArray[np.float32]
 Boxes = NDArray[np.float64]
@@ -416,10 +417,10 @@ def _expert_file(folder: Path, name: str) -> Path:
 def _expert_lesson(settings: LipSyncNet, clips: Sequence[Shown], seed: int) -> Lesson:
     import torch
 
-    from generators.lip_net import Expert
+    from generators.lip_net import expert_of
 
     with first_weights(seed):
-        expert = at_work(Expert(settings.width))
+        expert = at_work(expert_of(settings.width))
     adam = torch.optim.Adam(expert.parameters(), settings.learning_rate)
     steps = settings.of_expert()["steps"]
 
@@ -504,7 +505,7 @@ def likenesses(expert: "Expert", lips: "Tensor", sounds: "Tensor") -> "Tensor":
     from generators.lip_net import alike
 
     with fast(device()):
-        seen, heard = expert.of_lips(beside(lips.flatten(0, 1))), expert.of_sounds(beside(sounds.flatten(0, 1)))
+        seen, heard = expert.of_faces(beside(lips.flatten(0, 1))), expert.of_sounds(beside(sounds.flatten(0, 1)))
     seen, heard = (found.reshape(*lips.shape[:2], -1) for found in (seen, heard))
     return alike(heard[:, None], seen[:, :, None])
 
@@ -548,6 +549,8 @@ def _lesson(settings: LipSyncNet, clips: Sequence[Shown], seed: int, folder: Pat
     """The painter's. Its loss `sync` is 0 as long as the expert is not heeded."""
     import torch
 
+    from generators.lip_net import alike
+
     where = device()
     with first_weights(seed):
         net = settings.new_net()
@@ -572,7 +575,7 @@ def _lesson(settings: LipSyncNet, clips: Sequence[Shown], seed: int, folder: Pat
         loss, unsynced = unlike, torch.zeros(())
         if expert is not None and number >= alone:
             with fast(where):
-                likeness = expert(beside(whole), beside(lips_of(painted)))
+                likeness = alike(*expert(beside(whole), beside(lips_of(painted))))
             unsynced = -likeness.clamp(min=1e-6).log().mean()
             loss = (1 - SYNC) * unlike + SYNC * unsynced
         _slow(adam, settings.learning_rate, number, settings.steps)
@@ -637,13 +640,13 @@ def _expert_of(settings: LipSyncNet, folder: Path) -> "Expert":
     """The expert as it judges: it learns no further. Raises ModelError."""
     from safetensors.torch import load_file
 
-    from generators.lip_net import Expert
+    from generators.lip_net import expert_of
 
     if settings.expert is not None:
-        expert = Expert()
+        expert = expert_of()
         fill(expert, settings.expert, "Wav2Lip's expert")
     else:
-        expert = Expert(settings.width)
+        expert = expert_of(settings.width)
         tensors = load_file(_expert_file(folder, MODEL))
         expert.load_state_dict({name.removeprefix(f"{EXPERT}/"): value for name, value in tensors.items()})
     return at_work(expert).eval().requires_grad_(False)

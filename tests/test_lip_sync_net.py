@@ -226,7 +226,7 @@ class _Telling:
     def __init__(self, knows: bool) -> None:
         self.knows = knows
 
-    def of_lips(self, lips: torch.Tensor) -> torch.Tensor:
+    def of_faces(self, lips: torch.Tensor) -> torch.Tensor:
         reds = lips[:, 2::3, 0, 0].double()
         moments = (4 * reds[:, 0] / (reds[:, 4] - reds[:, 0])).round().long()
         return torch.nn.functional.one_hot((moments * 80 // 25) * self.knows, 200).float()
