@@ -161,8 +161,10 @@ def _styles(voice: StyleFile) -> Floats:
     path = given_weights(voice)
     todo = f"give one voice as (n, 1, {STYLE}) float32, such as af_heart.bin of the ONNX export"
     try:
-        bare = path.suffix == ".bin"
-        stored = np.frombuffer(path.read_bytes(), "<f4") if bare else np.load(path, allow_pickle=False)
+        bare = path.read_bytes() if path.suffix == ".bin" else None
+        if bare is not None and bare.startswith(b"PK"):  # as kokoro-onnx ships its `voices-v1.0.bin`
+            raise ValueError("it is an archive of several voices")
+        stored = np.load(path, allow_pickle=False) if bare is None else np.frombuffer(bare, "<f4")
         if not isinstance(stored, np.ndarray) or stored.dtype != np.float32 or not stored.size or stored.size % STYLE:
             raise ValueError(f"no float32 in rows of {STYLE}")
         if not np.isfinite(stored).all():

@@ -81,9 +81,10 @@ class VoiceOnnx(Section):
     ) -> Sound:
         """What `speech` says in the voice that speaks in `voice`: as long, at the rate that the nets make.
 
-        Pieces of AT_ONCE_S seconds are converted with AROUND_S before and after, so that the nets' memory has a bound. Scales
-        of noise that a net takes (VITS's tau) are 0; what its graph draws itself comes from `rng`. Raises MediaError, with one
-        of the `names`, where less than LEAST_S seconds of either are speech, WeightsError and ModelError.
+        Pieces of AT_ONCE_S seconds are converted with AROUND_S before and after: five minutes take 160 MB, beside what
+        the nets take for eleven seconds. Scales of noise that a net takes (VITS's tau) are 0; what its graph draws itself comes
+        from `rng`. Raises MediaError, with one of the `names`, where less than LEAST_S seconds of either are speech,
+        WeightsError and ModelError.
         """
         heard = [self._speech_in(sound, name) for sound, name in zip((speech, voice), names, strict=True)]
         nets = self._opened(rng)

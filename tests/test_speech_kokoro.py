@@ -154,6 +154,7 @@ def test_a_voice_may_be_an_array_of_numpys(folder: Path) -> None:
     ("name", "voice", "what"),
     [
         ("v.bin", b"", "holds no styles"),
+        ("v.bin", b"PK\x03\x04" + bytes(1020), "an archive of several voices"),
         ("v.bin", styles(2).tobytes()[:-4], "no float32 in rows of 256"),
         ("v.bin", styles(2).tobytes()[:-3], "holds no styles"),
         ("v.bin", np.full(256, np.nan, np.float32).tobytes(), "numbers that are not finite"),

@@ -1,5 +1,6 @@
 """A team's own nets that convert voices: what goes into which input, what comes of it, and what is refused."""
 
+import tracemalloc
 from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
@@ -167,6 +168,17 @@ def test_long_speech_is_converted_in_pieces_that_fit_together(make: Make, monkey
     assert max(heard) <= (AT_ONCE_S + 2 * AROUND_S) * RATE + 2 * HOP
     assert all(count % HOP == 0 for count in heard)
     np.testing.assert_allclose(made.samples, speech.samples, atol=1e-6)
+
+
+def test_spectra_of_long_speech_are_never_held_at_once(make: Make) -> None:
+    section = make(embedder=embedder("spectra"), converter=converter("spectra"))
+    speech = said(90, 0.1)
+    tracemalloc.start()
+    try:
+        section.as_spoken_by(speech, speech, rng())
+        assert tracemalloc.get_traced_memory()[1] < 80e6
+    finally:
+        tracemalloc.stop()
 
 
 def test_pieces_give_way_softly(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
