@@ -82,6 +82,12 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--json", action="store_true", help="one JSON object a file, see docs/using.md")
     command.add_argument("--serve", action="store_true", help="a page on 127.0.0.1 that does the same for dropped files")
     command.add_argument("--port", type=int, default=4300, help="of the page (4300)")
+    command = add("rate", _rate, "a page on which people rate a release's samples: see docs/rating.md")
+    command.add_argument("release", nargs="?", type=Path, default=Path("data/release"), metavar="RELEASE")
+    command.add_argument("--invite", type=int, metavar="N", help="print links for so many new raters, and end")
+    command.add_argument("--results", action="store_true", help="write the answers to data/ratings, and end")
+    command.add_argument("--port", type=int, default=4400, help="of the page (4400)")
+    command.add_argument("--address", metavar="URL", help="what raters call it, where a proxy stands in front")
     add("look", _look, "draw contact sheets of what was made").add_argument("generator", nargs="*")
     terms = add("terms", _terms, "what may be done with each source; with a kind, what to paste into params")
     terms.add_argument("kind", nargs="?")
@@ -213,6 +219,17 @@ def _read(options: argparse.Namespace) -> None:
         from flows.read import read_all
 
         sys.exit(read_all(options.file, options.release, options.json))
+
+
+def _rate(options: argparse.Namespace) -> None:
+    from flows.rate import invite, results, serve
+
+    if options.invite is not None:
+        print("\n".join(invite(options.release, options.invite, options.port, options.address)))
+    elif options.results:
+        print(results(options.release))
+    else:
+        serve(options.release, options.port, options.address)
 
 
 def _look(options: argparse.Namespace) -> None:

@@ -1,0 +1,153 @@
+"""Many raters at once, and a server that is killed among them: does an answer that was acknowledged get lost?
+
+    python -m benchmarks.rate [RELEASE] [RATERS] [TRIALS]
+
+A real server (`python -m flows rate`) in a folder of its own; each rater is a client with cookies of its own, enters, and then
+loads what is shown (its first 64 KiB) and answers, without pausing to think. Twice, at a third and at two thirds of the answers,
+the server is killed with SIGKILL and started again; clients do what the page does: they ask again.
+"""
+
+import asyncio
+import os
+import random
+import secrets
+import signal
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from forgeline.recipe import canonical
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@dataclass
+class Load:
+    """What the clients saw: which answers were acknowledged, how long each request took that was answered, and how often none was."""
+
+    acknowledged: dict[tuple[str, int], str] = field(default_factory=dict)
+    seconds: list[float] = field(default_factory=list)
+    unanswered: int = 0
+    wall_s: float = 0.0
+
+
+def invite(folder: Path, release: Path, count: int) -> list[str]:
+    """The tokens of new raters."""
+    command = [sys.executable, "-m", "flows", "rate", str(release), "--invite", str(count)]
+    said = subprocess.run(command, cwd=folder, env=_env(), stdout=subprocess.PIPE, text=True, check=True).stdout
+    return [line.split("#")[1] for line in said.splitlines()]
+
+
+@contextmanager
+def served(folder: Path, release: Path, port: int = 0) -> Iterator[tuple[subprocess.Popen[str], int]]:
+    """A server, and its port; what is left of it is ended as a user would end it."""
+    command = [sys.executable, "-m", "flows", "rate", str(release), "--port", str(port)]
+    with subprocess.Popen(command, cwd=folder, env=_env(), stdout=subprocess.PIPE, text=True) as server:
+        try:
+            assert server.stdout
+            said = server.stdout.readline()
+            yield server, int(said.split("http://127.0.0.1:")[1].split(";")[0])
+        finally:
+            server.send_signal(signal.SIGTERM)
+            server.wait(30)
+
+
+def _env() -> dict[str, str]:
+    return os.environ | {"PYTHONPATH": str(ROOT)}
+
+
+def load(folder: Path, release: Path, tokens: list[str], trials: int, kills: int) -> Load:
+    """Let all raters answer `trials` trials at once, while the server is killed and started again `kills` times."""
+    seen = Load()
+    total = len(tokens) * trials
+    began = time.monotonic()
+
+    async def all_of_them() -> None:
+        with served(folder, release) as (server, port):
+            async with asyncio.TaskGroup() as group:
+                raters = [group.create_task(_rater(seen, port, token, trials)) for token in tokens]
+                for kill in range(kills):
+                    while len(seen.acknowledged) < total * (kill + 1) // (kills + 1):
+                        await asyncio.sleep(0.005)
+                    server.kill()
+                    await asyncio.to_thread(server.wait)
+                    held = served(folder, release, port)
+                    server, _ = await asyncio.to_thread(held.__enter__)
+                    stack.append(held)
+                await asyncio.gather(*raters)
+
+    stack: list[Any] = []
+    try:
+        asyncio.run(all_of_them())
+    finally:
+        for held in stack:
+            held.__exit__(None, None, None)
+    seen.wall_s = time.monotonic() - began
+    return seen
+
+
+async def _rater(seen: Load, port: int, token: str, trials: int) -> None:
+    rng = random.Random(token)
+    origin = f"http://127.0.0.1:{port}"
+    async with httpx.AsyncClient(base_url=origin, headers={"Origin": origin}, timeout=60) as client:
+
+        async def asked(method: str, path: str, **content: Any) -> httpx.Response:
+            while True:
+                began = time.monotonic()
+                try:
+                    answer = await client.request(method, path, **content)
+                except httpx.TransportError:
+                    seen.unanswered += 1
+                    await asyncio.sleep(0.1)
+                    continue
+                seen.seconds.append(time.monotonic() - began)
+                return answer
+
+        entered = await asked("POST", "/enter", json={"token": token, "session": secrets.token_hex(16)})
+        state = entered.raise_for_status().json()
+        for number in range(trials):
+            for media in state["trial"]["media"]:
+                (await asked("GET", media["url"], headers={"Range": "bytes=0-65535"})).raise_for_status()
+            scales = {"naturalness": rng.randint(1, 5), "realism": rng.randint(1, 5), "fake": rng.choice(["yes", "no"])}
+            given = scales if state["trial"]["kind"] == "single" else {"pair": rng.choice(["left", "right"])}
+            told = await asked("POST", "/answer", json={"number": number, "given": given, "seconds": 5.0})
+            state = told.raise_for_status().json()
+            seen.acknowledged[state["rater"], number] = canonical(given)
+
+
+def kept(folder: Path) -> dict[tuple[str, int], str]:
+    """What is in the database."""
+    (path,) = (folder / "data/raters").glob("*/answers.sqlite")
+    with closing(sqlite3.connect(path)) as link:
+        return {(rater, number): given for rater, number, given in link.execute("SELECT rater, number, given FROM answer")}
+
+
+def main(release: Path, raters: int, trials: int) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        tokens = invite(folder, release.resolve(), raters)
+        for kills in (0, 2):
+            seen = load(folder, release.resolve(), tokens[kills // 2 :: 2], trials, kills)
+            found = kept(folder)
+            lost = sum(found.get(key) != given for key, given in seen.acknowledged.items())
+            times = sorted(seen.seconds)
+            print(
+                f"{len(tokens) // 2} raters, {kills} kills: {len(seen.acknowledged)} answers acknowledged in {seen.wall_s:.1f} s, "
+                f"{lost} lost; a request took {1000 * times[len(times) // 2]:.0f} ms (median), "
+                f"{1000 * times[int(len(times) * 0.99)]:.0f} ms (99 %), {seen.unanswered} got no answer",
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    given = dict(enumerate(sys.argv[1:]))
+    main(Path(given.get(0, "data/release")), int(given.get(1, 200)), int(given.get(2, 20)))
