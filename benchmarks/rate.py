@@ -3,8 +3,9 @@
     python -m benchmarks.rate [RELEASE] [RATERS] [TRIALS]
 
 A real server (`python -m flows rate`) in a folder of its own; each rater is a client with cookies of its own, enters, and then
-loads what is shown (its first 64 KiB) and answers, without pausing to think. Twice, at a third and at two thirds of the answers,
-the server is killed with SIGKILL and started again; clients do what the page does: they ask again.
+loads what is shown (its first 64 KiB) and answers, without pausing to think. Once undisturbed; once more with other raters, and
+at a third and at two thirds of the answers the server is killed with SIGKILL and started again: clients ask again, as the page
+does.
 """
 
 import asyncio
@@ -18,9 +19,10 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import quantiles
 from typing import Any
 
 import httpx
@@ -32,7 +34,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 @dataclass
 class Load:
-    """What the clients saw: which answers were acknowledged, how long each request took that was answered, and how often none was."""
+    """What the clients saw: acknowledged answers, the seconds of each request that was answered, and how many were not."""
 
     acknowledged: dict[tuple[str, int], str] = field(default_factory=dict)
     seconds: list[float] = field(default_factory=list)
@@ -53,8 +55,7 @@ def served(folder: Path, release: Path, port: int = 0) -> Iterator[tuple[subproc
     command = [sys.executable, "-m", "flows", "rate", str(release), "--port", str(port)]
     with subprocess.Popen(command, cwd=folder, env=_env(), stdout=subprocess.PIPE, text=True) as server:
         try:
-            assert server.stdout
-            said = server.stdout.readline()
+            said = server.stdout.readline() if server.stdout else ""
             yield server, int(said.split("http://127.0.0.1:")[1].split(";")[0])
         finally:
             server.send_signal(signal.SIGTERM)
@@ -72,25 +73,19 @@ def load(folder: Path, release: Path, tokens: list[str], trials: int, kills: int
     began = time.monotonic()
 
     async def all_of_them() -> None:
-        with served(folder, release) as (server, port):
+        with ExitStack() as servers:
+            server, port = servers.enter_context(served(folder, release))
             async with asyncio.TaskGroup() as group:
-                raters = [group.create_task(_rater(seen, port, token, trials)) for token in tokens]
+                for token in tokens:
+                    group.create_task(_rater(seen, port, token, trials))
                 for kill in range(kills):
                     while len(seen.acknowledged) < total * (kill + 1) // (kills + 1):
                         await asyncio.sleep(0.005)
                     server.kill()
                     await asyncio.to_thread(server.wait)
-                    held = served(folder, release, port)
-                    server, _ = await asyncio.to_thread(held.__enter__)
-                    stack.append(held)
-                await asyncio.gather(*raters)
+                    server, _ = await asyncio.to_thread(servers.enter_context, served(folder, release, port))
 
-    stack: list[Any] = []
-    try:
-        asyncio.run(all_of_them())
-    finally:
-        for held in stack:
-            held.__exit__(None, None, None)
+    asyncio.run(all_of_them())
     seen.wall_s = time.monotonic() - began
     return seen
 
@@ -132,20 +127,18 @@ def kept(folder: Path) -> dict[tuple[str, int], str]:
 
 
 def main(release: Path, raters: int, trials: int) -> None:
+    print("| raters | kills | answers acknowledged | lost | s | answers/s | median ms | 99 % ms | requests without answer |")
+    print("|---|---|---|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        tokens = invite(folder, release.resolve(), raters)
         for kills in (0, 2):
-            seen = load(folder, release.resolve(), tokens[kills // 2 :: 2], trials, kills)
+            seen = load(folder, release.resolve(), invite(folder, release.resolve(), raters), trials, kills)
             found = kept(folder)
+            count = len(seen.acknowledged)
             lost = sum(found.get(key) != given for key, given in seen.acknowledged.items())
-            times = sorted(seen.seconds)
-            print(
-                f"{len(tokens) // 2} raters, {kills} kills: {len(seen.acknowledged)} answers acknowledged in {seen.wall_s:.1f} s, "
-                f"{lost} lost; a request took {1000 * times[len(times) // 2]:.0f} ms (median), "
-                f"{1000 * times[int(len(times) * 0.99)]:.0f} ms (99 %), {seen.unanswered} got no answer",
-                flush=True,
-            )
+            times = [1000 * each for each in quantiles(seen.seconds, n=100)]
+            told = (raters, kills, count, lost, f"{seen.wall_s:.1f}", f"{count / seen.wall_s:.0f}")
+            print("|", *(f"{each} |" for each in (*told, f"{times[49]:.0f}", f"{times[98]:.0f}", seen.unanswered)), flush=True)
 
 
 if __name__ == "__main__":

@@ -45,6 +45,7 @@ _POLICY = (
     "default-src 'none'; script-src 'nonce-{nonce}'; style-src 'nonce-{nonce}'; img-src 'self' data:; media-src 'self'; "
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
+_UNINVITED = {"error": "open the link of your invitation in this browser"}
 _T = TypeVar("_T")
 
 
@@ -160,39 +161,34 @@ def page(store: Store, port: int, address: str) -> FastAPI:
     async def enter(request: Request) -> Response:
         try:
             entry = _Entry.model_validate_json(await request.body())
-            rater, session = await kept(store.enter, entry.token, request.cookies.get(_COOKIE), entry.session)
+            session, told = await kept(_entered, store, entry, request.cookies.get(_COOKIE))
         except ValidationError:
             return _answer({"error": "this is no invitation"}, 422)
         except RefusedError as error:
             return _answer({"error": _sentence(error)}, 403)
-        response = _answer(await kept(_state, store, rater))
+        response = _answer(told)
         response.set_cookie(_COOKIE, session, max_age=_COOKIE_S, secure=secure, httponly=True, samesite="strict")
         return response
 
     @app.get("/state")
     async def state(request: Request) -> Response:
-        rater = await kept(store.rater, request.cookies.get(_COOKIE))
-        return _answer(await kept(_state, store, rater)) if rater else _uninvited()
+        told = await kept(_state, store, request.cookies.get(_COOKIE))
+        return _answer(told) if told else _answer(_UNINVITED, 401)
 
     @app.post("/answer")
     async def answer(request: Request) -> Response:
-        rater = await kept(store.rater, request.cookies.get(_COOKIE))
-        if rater is None:
-            return _uninvited()
         try:
             said = _Answer.model_validate_json(await request.body())
-            seconds = min(said.seconds, _LONGEST_S)
-            taken = await kept(store.answer, rater, said.number, said.given.model_dump(), seconds)
+            taken, told = await kept(_answered, store, request.cookies.get(_COOKIE), said)
         except ValidationError:
             return _answer({"error": "this is no answer"}, 422)
         except RefusedError as error:
             return _answer({"error": _sentence(error)}, 422)
-        return _answer(await kept(_state, store, rater), 200 if taken else 409)
+        return _answer(told, 200 if taken else 409) if told else _answer(_UNINVITED, 401)
 
     @app.get("/media/{alias}")
     async def media(alias: str, request: Request) -> Response:
-        rater = await kept(store.rater, request.cookies.get(_COOKIE))
-        path = await kept(store.file, rater, alias) if rater else None
+        path = await kept(_file, store, request.cookies.get(_COOKIE), alias)
         if path is None:
             return _answer({"error": "there is nothing of this name"}, 404)
         # What the file's own date or size would say is left out: all differ by name, type and length alone.
@@ -222,7 +218,33 @@ def _foreign(request: Request, hosts: set[str], origins: set[str]) -> Response |
     return None
 
 
-def _state(store: Store, rater: str) -> dict[str, Any]:
+# In the store's thread, a call each ----------------------------------------------------------------------------------
+
+
+def _entered(store: Store, entry: _Entry, cookie: str | None) -> tuple[str, dict[str, Any]]:
+    rater, session = store.enter(entry.token, cookie, entry.session)
+    return session, _told(store, rater)
+
+
+def _state(store: Store, session: str | None) -> dict[str, Any] | None:
+    rater = store.rater(session)
+    return _told(store, rater) if rater else None
+
+
+def _answered(store: Store, session: str | None, said: _Answer) -> tuple[bool, dict[str, Any] | None]:
+    rater = store.rater(session)
+    if rater is None:
+        return False, None
+    taken = store.answer(rater, said.number, said.given.model_dump(), min(said.seconds, _LONGEST_S))
+    return taken, _told(store, rater)
+
+
+def _file(store: Store, session: str | None, alias: str) -> Path | None:
+    rater = store.rater(session)
+    return store.file(rater, alias) if rater else None
+
+
+def _told(store: Store, rater: str) -> dict[str, Any]:
     """What the page is told: how far this rater is, what to show now, and what to load for then."""
     progress = store.progress(rater)
 
@@ -234,10 +256,6 @@ def _state(store: Store, rater: str) -> dict[str, Any]:
 
     number = progress.number
     return {"rater": rater, "done": number, "of": len(progress.trials), "trial": shown(number), "soon": shown(number + 1)}
-
-
-def _uninvited() -> Response:
-    return _answer({"error": "open the link of your invitation in this browser"}, 401)
 
 
 def _sentence(error: FactoryError) -> str:

@@ -158,8 +158,8 @@ class Store:
         """The rater of an invitation, and the session of the browser: the one it has, or else `new`, which it has drawn.
 
         An invitation is for the browser that used it first, which may ask again with the same `new` when it got no answer.
-        RefusedError for one that is unknown or in use in another browser, and in a browser where another rater has not finished,
-        who could not come back.
+        RefusedError for one that is unknown or in use in another browser, and in a browser where another rater has not
+        finished, who could not come back.
         """
         with self._writing() as link:
             row = link.execute("SELECT name, session FROM rater WHERE token = ?", (_hash(token),)).fetchone()
