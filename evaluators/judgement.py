@@ -3,11 +3,11 @@
 The rows are those of `data/ratings/<release>.csv` (`docs/rating.md`). Raters are set aside by how they answer, never by
 whether they are right about real and fake, so that no figure is made better by leaving people out.
 
-All intervals are of 95 % and speak of other raters and other samples of the same kind. Their width comes from the pigeonhole
-bootstrap (Owen 2007, Annals of Applied Statistics 1(2)): raters and samples are drawn anew, each with repetition, and an answer
-counts as often as its rater was drawn times its sample was. Student's t stands in for the normal quantile, with Satterthwaite's
-degrees of freedom for the two, and no width is less than that of as many independent answers: few raters give wide intervals.
-Fewer than two raters or two samples give none.
+All intervals are of 95 % and speak of other raters and other samples of the same kind. Raters are drawn anew, with
+repetition, and so are samples; the two bootstrap variances are added. That counts the chance in single answers twice, so that
+intervals are too wide rather than too narrow (Cameron, Gelbach and Miller, Journal of Business & Economic Statistics 29(2),
+2011, take it off again). Student's t with Satterthwaite's degrees of freedom stands in for the normal quantile, and no interval is
+narrower than that of as many independent answers. Fewer than two raters or two samples give none.
 """
 
 import csv
@@ -268,22 +268,22 @@ Statistic = Callable[..., Values]
 
 
 def _spread(statistic: Statistic, raters: int, samples: Sequence[int]) -> tuple[float, float] | None:
-    """The statistic's standard error and its degrees of freedom (`math.inf` for none found); None for too few of either."""
+    """The statistic's standard error and its degrees of freedom; None for too few raters or samples."""
     if raters < 2 or min(samples) < 2:
         return None
     rng = np.random.default_rng(_SEED)
     drawn = [rng.multinomial(count, np.full(count, 1 / count), _DRAWS).astype(float) for count in (raters, *samples)]
     same = [np.ones((_DRAWS, count)) for count in (raters, *samples)]
+    least = min(samples)
     with np.errstate(invalid="ignore", divide="ignore"):
-        both = statistic(*drawn)
-        variance, by_rater, by_sample = (
-            float(np.nanvar(each, ddof=1)) for each in (both, statistic(drawn[0], *same[1:]), statistic(same[0], *drawn[1:]))
-        )
-    least = min(raters, *samples) - 1
-    if by_rater + by_sample == 0:
-        return variance**0.5, least
-    freedom = (by_rater + by_sample) ** 2 / (by_rater**2 / (raters - 1) + by_sample**2 / (min(samples) - 1))
-    return variance**0.5, max(freedom, 1.0)
+        # Draws of n scatter by n - 1 of n parts of what others would.
+        by_rater = float(np.nanvar(statistic(drawn[0], *same[1:]), ddof=1)) * raters / (raters - 1)
+        by_sample = float(np.nanvar(statistic(same[0], *drawn[1:]), ddof=1)) * least / (least - 1)
+    variance = by_rater + by_sample
+    if variance == 0:
+        return 0.0, min(raters, least) - 1
+    freedom = variance**2 / (by_rater**2 / (raters - 1) + by_sample**2 / (least - 1))
+    return variance**0.5, freedom
 
 
 def _quantile(freedom: float) -> float:

@@ -175,6 +175,8 @@ class Store:
             if other is not None and not self.finished(other):
                 what = "is another rater's, who has not finished"
                 raise RefusedError("browser", what, "use another browser, or finish first")
+            if self.rater(new) is not None:
+                raise RefusedError("browser", "has drawn what another rater's had", "reload the page")
             link.execute("UPDATE rater SET session = ? WHERE name = ?", (_hash(new), name))
         return name, new
 
