@@ -3,11 +3,11 @@
 The rows are those of `data/ratings/<release>.csv` (`docs/rating.md`). Raters are set aside by how they answer, never by
 whether they are right about real and fake, so that no figure is made better by leaving people out.
 
-All intervals are of 95 % and speak of other raters and other samples of the same kind. Raters are drawn anew, with
-repetition, and so are samples; the two bootstrap variances are added. That counts the chance in single answers twice, so that
-intervals are too wide rather than too narrow (Cameron, Gelbach and Miller, Journal of Business & Economic Statistics 29(2),
-2011, take it off again). Student's t with Satterthwaite's degrees of freedom stands in for the normal quantile, and no interval is
-narrower than that of as many independent answers. Fewer than two raters or two samples give none.
+All intervals are of 95 % and speak of other raters and other samples of the same kind. Raters are drawn anew, with repetition,
+and so are samples; the two bootstrap variances are added, and the chance in single answers, which is in both, is taken off once
+(Cameron, Gelbach and Miller, Journal of Business & Economic Statistics 29(2), 2011). Student's t with Satterthwaite's degrees
+of freedom stands in for the normal quantile, and no interval is narrower than that of as many independent answers. Fewer than
+two raters or two samples give none.
 """
 
 import csv
@@ -267,8 +267,11 @@ Statistic = Callable[..., Values]
 """Of weights of raters, (draws, raters), and of the samples of each group, (draws, samples): its value in each draw."""
 
 
-def _spread(statistic: Statistic, raters: int, samples: Sequence[int]) -> tuple[float, float] | None:
-    """The statistic's standard error and its degrees of freedom; None for too few raters or samples."""
+def _spread(statistic: Statistic, alone: float, raters: int, samples: Sequence[int]) -> tuple[float, float] | None:
+    """The statistic's standard error and its degrees of freedom; None for too few raters or samples.
+
+    `alone` is its variance if all answers were independent.
+    """
     if raters < 2 or min(samples) < 2:
         return None
     rng = np.random.default_rng(_SEED)
@@ -279,11 +282,11 @@ def _spread(statistic: Statistic, raters: int, samples: Sequence[int]) -> tuple[
         # Draws of n scatter by n - 1 of n parts of what others would.
         by_rater = float(np.nanvar(statistic(drawn[0], *same[1:]), ddof=1)) * raters / (raters - 1)
         by_sample = float(np.nanvar(statistic(same[0], *drawn[1:]), ddof=1)) * least / (least - 1)
-    variance = by_rater + by_sample
-    if variance == 0:
+    both = by_rater + by_sample
+    if both == 0:
         return 0.0, min(raters, least) - 1
-    freedom = variance**2 / (by_rater**2 / (raters - 1) + by_sample**2 / (least - 1))
-    return variance**0.5, freedom
+    freedom = both**2 / (by_rater**2 / (raters - 1) + by_sample**2 / (least - 1))
+    return float(max(both - alone, alone) ** 0.5), freedom
 
 
 def _quantile(freedom: float) -> float:
@@ -338,7 +341,8 @@ def _average(answers: _Answers, interval: Callable[[float, tuple[float, float] |
     if not raters:
         return Estimate()
     sums, counts = answers.tables(raters)
-    spread = _spread(lambda r, s: _weighted(sums, r, s) / _weighted(counts, r, s), *_sizes(sums))
+    alone = float(answers.values.var() / len(answers.values))
+    spread = _spread(lambda r, s: _weighted(sums, r, s) / _weighted(counts, r, s), alone, *_sizes(sums))
     return Estimate(*interval(float(answers.values.mean()), spread), len(answers.values), len(raters))
 
 
@@ -361,7 +365,8 @@ def _deceived(yes: _Answers, no: _Answers) -> Estimate:
         missed = 1 - _weighted(called, r, s) / _weighted(of, r, s)
         return (missed + _weighted(false, r, c) / _weighted(among, r, c)) / 2
 
-    spread = _spread(error, *_sizes(called, false))
+    alone = sum(float(each.values.var() / len(each.values)) for each in (yes, no)) / 4
+    spread = _spread(error, alone, *_sizes(called, false))
     value = (1 - float(yes.values.mean()) + float(no.values.mean())) / 2
     count = len(yes.values) + len(no.values)
     # The scarcer kind bounds what is known: half of the mean hangs on it.
@@ -389,12 +394,12 @@ def _d_prime(yes: _Answers, no: _Answers) -> Estimate:
     def d(r: Values, s: Values, c: Values) -> Values:
         return z(called, of, r, s) - z(false, among, r, c)
 
-    spread = _spread(d, *_sizes(called, false))
     value, least = 0.0, 0.0
     for sign, answers in ((1, yes.values), (-1, no.values)):
         share = (answers.sum() + 0.5) / (len(answers) + 1)
         value += sign * float(ndtri(share))
         least += float(share * (1 - share) / (len(answers) * norm.pdf(ndtri(share)) ** 2))
+    spread = _spread(d, least, *_sizes(called, false))
     interval = _around(value, spread, least**0.5, (-np.inf, np.inf))
     return Estimate(*interval, len(yes.values) + len(no.values), len(raters))
 
@@ -417,7 +422,7 @@ def _superiority(own: _Answers, controls: _Answers) -> Estimate:
         drawn = (each[0][who] * each[1][left] * each[2][right] for each in zip(r, s, c, strict=True))
         return np.array([weights @ won / weights.sum() for weights in drawn])
 
-    spread = _spread(share, len(raters), [len(lefts), len(rights)])
+    spread = _spread(share, 0.0, len(raters), [len(lefts), len(rights)])
     known = min(len(np.unique(first)), len(np.unique(second)))
     return Estimate(*_wilson(float(won.mean()), spread, known), len(np.unique(first)), len(raters))
 
