@@ -16,8 +16,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluators.faces import FINGERPRINT, NO_FACE, NOT_ALIGNED, cut, faces_of, mean_figure
+from evaluators.faces import FINGERPRINT, NO_FACE, cut, faces_of
 from evaluators.figure import Figure, Frames, OfFrames, Rows
+from evaluators.pictures import NOT_ALIGNED, mean
 from forgeline.clip import Picture
 from forgeline.mesh import LEFT_BROW, LEFT_EYE, LIPS_INNER, LIPS_OUTER, NOSE_TIP, RIGHT_BROW, RIGHT_EYE
 
@@ -85,7 +86,7 @@ class AttributeChange(OfFrames):
         found = {}
         for name, what in MEASURES.items():
             values = rows[name] if rows else np.empty(0)
-            found[name] = mean_figure(values[~np.isnan(values)], FINGERPRINT | {"unit": what}, reason)
+            found[name] = mean(values[~np.isnan(values)], FINGERPRINT | {"unit": what}, reason)
         return found
 
     def of_set(self, rows: Iterable[Rows]) -> dict[str, Figure]:
@@ -95,7 +96,7 @@ class AttributeChange(OfFrames):
             sizes = np.array([abs(clip[name].value or 0.0) for clip in clips if clip[name].value is not None])
             reason = next((str(clip[name].reason) for clip in clips if clip[name].reason), "there are no clips")
             fingerprint = FINGERPRINT | {"unit": what, "over": "the clips' means without their signs"}
-            found[f"{name}_abs"] = mean_figure(sizes, fingerprint, reason)
+            found[f"{name}_abs"] = mean(sizes, fingerprint, reason)
         return found
 
 

@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluators.figure import Figure, Frames
+from evaluators.figure import Frames
 from forgeline.clip import Mask, Picture
 from forgeline.faces import CONFIDENCE, Face, FaceFinder
 from forgeline.mesh import LEFT_EYE, LEFT_MOUTH_CORNER, NOSE_TIP, RIGHT_EYE, RIGHT_MOUTH_CORNER
@@ -30,7 +30,6 @@ FINGERPRINT: Final = {
     "detector": WEIGHTS["face_detector"].sha256_prefix,
     "mesh": WEIGHTS["face_mesh"].sha256_prefix,
 }
-NOT_ALIGNED: Final = "the fake was not made from its control frame by frame"
 NO_FACE: Final = "no face is found in the control's frames"
 _ARCFACE: Final = np.array([[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]])
 """Where eyes, nose and corners of the mouth lie in 112 x 112 pixels for ArcFace (Deng et al. 2019)."""
@@ -74,11 +73,6 @@ def cut(picture: Picture, at: Place, side: int) -> Picture:
     shape = (side * fine, side * fine)
     cut_out = cv2.warpAffine(picture, larger, shape, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
     return np.asarray(cv2.resize(cut_out, (side, side), interpolation=cv2.INTER_AREA), np.uint8)
-
-
-def mean_figure(values: Floats, fingerprint: dict[str, str], reason: str) -> Figure:
-    """Their mean; or the `reason` where there are none."""
-    return Figure(float(values.mean()), len(values), fingerprint) if len(values) else Figure(None, 0, fingerprint, reason)
 
 
 def _pair(control: Picture, fake: Picture, mask: Mask | None) -> tuple[Floats, Floats]:

@@ -10,9 +10,10 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 
-from evaluators.faces import FINGERPRINT, NO_FACE, NOT_ALIGNED, cut, faces_of, mean_figure
+from evaluators.faces import FINGERPRINT, NO_FACE, cut, faces_of
 from evaluators.figure import Figure, Frames, OfFrames, Rows
 from evaluators.net import Embedding, embedder
+from evaluators.pictures import NOT_ALIGNED, mean
 from forgeline.clip import Picture
 from forgeline.likeness import SIDE, outlines_and_colours
 from forgeline.weights import Given
@@ -44,13 +45,13 @@ class Identity(OfFrames):
     def of_sample(self, rows: Rows) -> dict[str, Figure]:
         alike = rows["alike"] if rows else np.empty(0)
         reason = NO_FACE if rows else NOT_ALIGNED
-        return {self._name: mean_figure(alike[~np.isnan(alike)], self._fingerprint, reason)}
+        return {self._name: mean(alike[~np.isnan(alike)], self._fingerprint, reason)}
 
     def of_set(self, rows: Iterable[Rows]) -> dict[str, Figure]:
         clips = [self.of_sample(pair)[self._name] for pair in rows]
         reason = next((str(clip.reason) for clip in clips if clip.reason), "there are no clips")
         means = np.array([clip.value for clip in clips if clip.value is not None])
-        found = {self._name: mean_figure(means, self._fingerprint, reason)}
+        found = {self._name: mean(means, self._fingerprint, reason)}
         if self.net is None:
             found["identity_similarity"] = Figure(None, 0, {}, NO_NET)
         return found
