@@ -10,7 +10,7 @@ from typing import ClassVar, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluators.figure import Figure, Frames, OfFrames, Rows, unmeasured
+from evaluators.figure import REASON, Figure, Frames, OfFrames, Rows
 from forgeline.clip import Picture
 
 Floats = NDArray[np.float64]
@@ -41,10 +41,10 @@ class OfPictures(OfFrames):
 
     def rows(self, frames: Frames) -> Rows:
         if not frames.aligned:
-            return unmeasured(NOT_ALIGNED)
+            return unmeasured(frames, NOT_ALIGNED)
         height, width = frames.fake.shape[1:3]
         if min(height, width) < self.least:
-            return unmeasured(f"needs {self.least} pixels on each side, and has {width}x{height}")
+            return unmeasured(frames, f"needs {self.least} pixels on each side, and has {width}x{height}")
         masks = frames.masks if frames.masks is not None else [None] * len(frames.fake)
         found = [
             self.values(control, fake, None if mask is None else mask > 0)
@@ -58,6 +58,11 @@ class OfPictures(OfFrames):
     def of_set(self, rows: Iterable[Rows]) -> dict[str, Figure]:
         clips = [self.of_sample(pair) for pair in rows if pair]
         return {name: mean_of_clips(clips, name, about) for name, about in self.about.items()}
+
+
+def unmeasured(frames: Frames, reason: str) -> Rows:
+    """The rows of frames that can't be measured, one a frame as all rows of frames: their figures have this reason."""
+    return {REASON: np.full(len(frames.fake), reason)}
 
 
 def kept(rows: Rows, name: str) -> Floats:

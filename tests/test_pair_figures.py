@@ -1,0 +1,140 @@
+"""Figures of a fake against its control, beside independent implementations of them, and where there is none."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from fractions import Fraction
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
+from skimage.metrics import mean_squared_error, peak_signal_noise_ratio
+
+from evaluators.figure import Evaluator, Figure, Pair, score
+from evaluators.ms_ssim import MSSSIM
+from evaluators.psnr import PSNR
+from forgeline.clip import Clip
+
+RNG = np.random.default_rng
+Pictures = NDArray[np.uint8]
+
+
+def clip_of(frames: Pictures) -> Clip:
+    n, height, width = frames.shape[:3]
+    return Clip("video", width, height, Fraction(25), n, lambda: iter(frames), lambda: None, name="a clip")
+
+
+def shown(seed: int, n: int = 4, height: int = 60, width: int = 72) -> Pictures:
+    """Smooth noise that moves to the right by two pixels a frame."""
+    coarse = RNG(seed).integers(0, 256, (height // 6 + 1, width // 6 + 1, 3)).astype(np.uint8)
+    whole = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
+    return np.stack([np.roll(whole, 2 * at, axis=1) for at in range(n)])
+
+
+def noisy(frames: Pictures, by: int, seed: int = 9) -> Pictures:
+    return (frames.astype(int) + RNG(seed).integers(-by, by + 1, frames.shape)).clip(0, 255).astype(np.uint8)
+
+
+def pair_of(control: Pictures, fake: Pictures, mask: Pictures | None = None, **more: Any) -> Pair:
+    masks = None if mask is None else (lambda: iter(mask))
+    return Pair("a", clip_of(fake), clip_of(control), "swap", "test", **{"masks": masks} | more)
+
+
+def figures(pair: Pair, evaluator: Evaluator, frames: int = 99) -> Mapping[str, Figure]:
+    return score([pair], {"it": evaluator}, frames).samples[pair.sample_id]
+
+
+def of_set(pairs: list[Pair], evaluator: Evaluator, frames: int = 99) -> Mapping[str, Figure]:
+    named = [replace(pair, sample_id=f"{at}") for at, pair in enumerate(pairs)]
+    return score(named, {"it": evaluator}, frames).sets["swap", "master", "test"]
+
+
+def boxes(frames: Pictures) -> Pictures:
+    """Masks with a box in each frame, and nothing in the second."""
+    mask = np.zeros(frames.shape[:3], np.uint8)
+    mask[:, 10:30, 20:50] = 7
+    mask[1] = 0
+    return mask
+
+
+# --- PSNR
+
+
+def test_psnr_is_scikit_images_of_the_mean_error() -> None:
+    control = shown(1)
+    fake = np.stack([noisy(frame, by) for frame, by in zip(control, (0, 4, 9, 30), strict=True)])
+    found = figures(pair_of(control, fake, boxes(control)), PSNR())
+    expected = peak_signal_noise_ratio(control, fake, data_range=255)  # type: ignore[no-untyped-call]
+    assert found["psnr"].value == pytest.approx(expected, rel=1e-12)
+    inside = [mean_squared_error(control[at, 10:30, 20:50], fake[at, 10:30, 20:50]) for at in (0, 2, 3)]
+    assert found["psnr_masked"].value == pytest.approx(10 * np.log10(65025 / np.mean(inside)), rel=1e-12)
+    assert (found["psnr"].n, found["psnr_masked"].n) == (4, 3)
+
+
+def test_psnr_of_every_colour_off_by_one_is_48_decibels() -> None:
+    control = np.full((2, 16, 16, 3), 100, np.uint8)
+    assert figures(pair_of(control, control + np.uint8(1)), PSNR())["psnr"].value == pytest.approx(48.1308, abs=1e-4)
+    assert figures(pair_of(control * np.uint8(0), control * np.uint8(0) + np.uint8(255)), PSNR())["psnr"].value == 0.0
+
+
+def test_equal_clips_have_no_psnr_and_count_in_a_sets() -> None:
+    control = shown(1)
+    equal, other = pair_of(control, control, boxes(control)), pair_of(control, noisy(control, 9), boxes(control))
+    for name, figure in figures(equal, PSNR()).items():
+        assert figure.value is None, name
+        assert figure.reason == "no pixel differs: the ratio is infinite"
+    alone, both = of_set([other], PSNR())["psnr"], of_set([equal, other], PSNR())["psnr"]
+    assert both.n == 2
+    assert both.value == pytest.approx((alone.value or 0) + 10 * np.log10(2))
+    assert of_set([equal, equal], PSNR())["psnr"].reason == "no pixel differs: the ratio is infinite"
+
+
+# --- MS-SSIM
+
+
+def reference_ms_ssim(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
+    """The paper's formula, step by step, with SciPy's filters in double precision."""
+
+    def blur(plane: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.asarray(gaussian_filter(plane, 1.5, radius=5)[5:-5, 5:-5])
+
+    found = 1.0
+    for scale, weight in enumerate((0.0448, 0.2856, 0.3001, 0.2363, 0.1333), start=1):
+        mean1, mean2 = blur(one), blur(other)
+        var1, var2, cov = blur(one**2) - mean1**2, blur(other**2) - mean2**2, blur(one * other) - mean1 * mean2
+        part = (2 * cov + (0.03 * 255) ** 2) / (var1 + var2 + (0.03 * 255) ** 2)
+        if scale == 5:
+            part = part * (2 * mean1 * mean2 + (0.01 * 255) ** 2) / (mean1**2 + mean2**2 + (0.01 * 255) ** 2)
+        found *= max(part.mean(), 0) ** weight
+        height, width = (side // 2 * 2 for side in one.shape)
+        one, other = (p[:height, :width].reshape(height // 2, 2, width // 2, 2).mean((1, 3)) for p in (one, other))
+    return float(found)
+
+
+@pytest.mark.parametrize("size", [(176, 176), (183, 222), (256, 200)])
+@pytest.mark.parametrize(
+    "spoil", [lambda f: noisy(f, 60), lambda f: f // 2, lambda f: np.stack([cv2.blur(p, (9, 9)) for p in f])]
+)
+def test_ms_ssim_is_its_formula(size: tuple[int, int], spoil: Callable[[Pictures], Pictures]) -> None:
+    control = shown(3, 2, *size)
+    fake = spoil(control)
+    grey = np.array([0.299, 0.587, 0.114])
+    expected = [reference_ms_ssim(a @ grey, b @ grey) for a, b in zip(control, fake, strict=True)]
+    assert figures(pair_of(control, fake), MSSSIM())["ms_ssim"].value == pytest.approx(np.mean(expected), abs=1e-6)
+
+
+def test_ms_ssim_of_equal_clips_is_1_and_of_opposites_0() -> None:
+    control = shown(3, 2, 176, 180)
+    assert figures(pair_of(control, control), MSSSIM())["ms_ssim"].value == 1.0
+    assert figures(pair_of(control, 255 - control), MSSSIM())["ms_ssim"].value == 0.0
+    fine = np.where(np.indices((176, 180)).sum(0) % 2, 60, -60)[..., None]
+    one, other = ((control // 4 + np.int64(90) + sign * fine).astype(np.uint8) for sign in (1, -1))
+    assert figures(pair_of(one, other), MSSSIM())["ms_ssim"].value == 0.0  # opposite in the finest scale alone
+
+
+def test_ms_ssim_needs_176_pixels() -> None:
+    small = shown(3, 2, 175, 300)
+    figure = figures(pair_of(small, small), MSSSIM())["ms_ssim"]
+    assert figure.reason == "needs 176 pixels on each side, and has 300x175"
