@@ -7,7 +7,9 @@ from evaluators.figure import Evaluator
 from evaluators.identity import Identity
 from evaluators.inception_score import InceptionScore
 from evaluators.lip_sync_error import LipSyncError
+from evaluators.ms_ssim import MSSSIM
 from evaluators.prosody import Prosody
+from evaluators.psnr import PSNR
 from evaluators.speaker_similarity import SpeakerSimilarity
 from evaluators.speech_quality import SpeechQuality
 from evaluators.ssim import SSIM
@@ -19,7 +21,9 @@ EVALUATORS: dict[str, type[Evaluator]] = {
     "identity": Identity,
     "inception_score": InceptionScore,
     "lip_sync_error": LipSyncError,
+    "ms_ssim": MSSSIM,
     "prosody": Prosody,
+    "psnr": PSNR,
     "speaker_similarity": SpeakerSimilarity,
     "speech_quality": SpeechQuality,
     "ssim": SSIM,

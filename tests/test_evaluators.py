@@ -342,6 +342,8 @@ def test_without_weights_nothing_is_called_fid(monkeypatch: pytest.MonkeyPatch) 
     figures = score([pair(1), pair(2)], every(), frames=8).sets["swap", "master", "test"]
     assert {name for name, figure in figures.items() if figure.value is not None} == {
         "frechet_random",
+        "psnr",
+        "psnr_masked",
         *("ssim", "ssim_spread", "ssim_masked", "ssim_masked_spread"),
     }
     for name in ("fid", "inception_score", "inception_score_control"):
