@@ -1,22 +1,22 @@
 """Peak signal-to-noise ratio of a fake over its control, in dB, over whole frames and over what was changed in them.
 
-10·log10(255² / e), e the mean squared error of all pixels and of the three colours. Errors are averaged before the logarithm
-(as ffmpeg's `psnr` filter does), over a clip's frames and then over a set's clips: a frame that equals its control, whose own
-ratio would be infinite, counts as an error of 0. Where nothing differs at all there is no figure.
+10·log10(255² / e), e the mean squared error of all pixels and of the three colours. A clip's errors are averaged before the
+logarithm (as ffmpeg's `psnr` filter does): a frame that equals its control, whose own ratio would be infinite, counts as an
+error of 0. A clip in which nothing differs has no figure, and a set's mean is that of the others: its `n` says of how many.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Final
 
 import cv2
 import numpy as np
 
 from evaluators.figure import Figure, Rows
-from evaluators.pictures import MASKED, NO_CLIPS, NO_FRAMES, WHOLE, Floats, OfPictures, Region, kept
+from evaluators.pictures import MASKED, NO_FRAMES, WHOLE, OfPictures, Region, kept
 from forgeline.clip import Picture
 
 FINGERPRINT: Final = {
-    "definition": "10 log10(255² / mean squared error); errors averaged over frames, then over clips",
+    "definition": "10 log10(255² / mean squared error); errors averaged over frames, ratios over clips",
     "colour": "RGB, 8 bits, the mean of three",
 }
 EQUAL: Final = "no pixel differs: the ratio is infinite"
@@ -36,16 +36,11 @@ class PSNR(OfPictures):
         return {"psnr": cv2.norm(control, fake, cv2.NORM_L2SQR) / control.size, "psnr_masked": masked}
 
     def of_sample(self, rows: Rows) -> dict[str, Figure]:
-        return {name: _ratio(kept(rows, name), about, NO_FRAMES) for name, about in self.about.items()}
-
-    def of_set(self, rows: Iterable[Rows]) -> dict[str, Figure]:
-        clips = [{name: kept(pair, name) for name in self.about} for pair in rows if pair]
-        errors = {name: np.array([clip[name].mean() for clip in clips if len(clip[name])]) for name in self.about}
-        reason = NO_FRAMES if clips else NO_CLIPS
-        return {name: _ratio(errors[name], about, reason) for name, about in self.about.items()}
-
-
-def _ratio(errors: Floats, about: Mapping[str, str], reason: str) -> Figure:
-    if not len(errors) or not errors.any():
-        return Figure(None, 0, about, EQUAL if len(errors) else reason)
-    return Figure(float(10 * np.log10(255**2 / errors.mean())), len(errors), about)
+        found = {}
+        for name, about in self.about.items():
+            errors = kept(rows, name)
+            if errors.any():
+                found[name] = Figure(float(10 * np.log10(255**2 / errors.mean())), len(errors), about)
+            else:
+                found[name] = Figure(None, 0, about, EQUAL if len(errors) else NO_FRAMES)
+        return found
