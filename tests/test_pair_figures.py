@@ -1,6 +1,6 @@
 """Figures of a fake against its control, beside independent implementations of them, and where there is none."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from fractions import Fraction
 from typing import Any
@@ -15,7 +15,9 @@ from skimage.metrics import mean_squared_error, peak_signal_noise_ratio
 from evaluators.figure import Evaluator, Figure, Pair, score
 from evaluators.ms_ssim import MSSSIM
 from evaluators.psnr import PSNR
+from evaluators.temporal import Temporal, small
 from forgeline.clip import Clip
+from forgeline.errors import MediaError
 
 RNG = np.random.default_rng
 Pictures = NDArray[np.uint8]
@@ -140,3 +142,123 @@ def test_ms_ssim_needs_176_pixels() -> None:
     small = shown(3, 2, 175, 300)
     figure = figures(pair_of(small, small), MSSSIM())["ms_ssim"]
     assert figure.reason == "needs 176 pixels on each side, and has 300x175"
+
+
+# --- From frame to frame
+
+
+def moving(control: Pictures, speed: int) -> Pictures:
+    """The first frame, moved by so many pixels a frame."""
+    return np.stack([np.roll(control[0], speed * at, axis=1) for at in range(len(control))])
+
+
+@pytest.fixture(scope="module")
+def steady() -> Pictures:
+    """Ten frames of 128 pixels that move by two a frame."""
+    return shown(5, 10, 128, 128)
+
+
+def everywhere(frames: Pictures) -> Pictures:
+    return np.full(frames.shape[:3], 255, np.uint8)
+
+
+def test_what_changes_like_its_control_has_ratios_of_1(steady: Pictures) -> None:
+    found = figures(pair_of(steady, steady, everywhere(steady)), Temporal())
+    assert {name: figure.value for name, figure in found.items()} == {"flicker": 1.0, "motion": 1.0}
+    assert found["flicker"].n == 9
+
+
+def test_flicker_is_its_formula(steady: Pictures) -> None:
+    fake = noisy(steady, 20)
+    mask = boxes(steady)
+    grey = [[cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY).astype(int) for frame in clip] for clip in (steady, fake)]
+    region = [(mask[at] > 0) | (mask[at + 1] > 0) for at in range(9)]
+    sums = [sum(np.abs(clip[at + 1] - clip[at])[region[at]].mean() for at in range(9)) for clip in grey]
+    found = figures(pair_of(steady, fake, mask), Temporal())["flicker"]
+    assert found.value == pytest.approx(sums[1] / sums[0], rel=1e-9)
+    assert (found.value or 0) > 1.05
+
+
+def test_light_that_flickers_moves_nothing(steady: Pictures) -> None:
+    fake = np.clip(steady.astype(int) // 2 + 60 + np.where(np.arange(10) % 2, 12, -12)[:, None, None, None], 0, 255)
+    plain = (steady // 2 + 60).astype(np.uint8)
+    found = figures(pair_of(plain, fake.astype(np.uint8), everywhere(steady)), Temporal())
+    assert (found["flicker"].value or 0) > 1.5
+    assert found["motion"].value == pytest.approx(1, abs=0.3)
+
+
+@pytest.mark.parametrize(("speed", "low", "high"), [(0, 0, 0.05), (1, 0.4, 0.6), (4, 1.5, 2.5)])
+def test_motion_is_the_speeds_ratio(steady: Pictures, speed: int, low: float, high: float) -> None:
+    found = figures(pair_of(steady, moving(steady, speed), everywhere(steady)), Temporal())["motion"]
+    assert low <= (found.value if found.value is not None else -1) <= high
+
+
+def test_what_lies_outside_the_mask_does_not_count(steady: Pictures) -> None:
+    mask, fake = boxes(steady), steady.copy()
+    fake[:, 60:] = noisy(steady[:, 60:], 80)
+    assert figures(pair_of(steady, fake, mask), Temporal())["flicker"].value == 1.0
+
+
+def test_larger_pictures_are_reduced(steady: Pictures) -> None:
+    large, fake = (np.stack([cv2.resize(f, (384, 256)) for f in clip]) for clip in (steady, moving(steady, 1)))
+    found = figures(pair_of(large, fake, everywhere(large)), Temporal())
+    assert found["motion"].value == pytest.approx(0.5, abs=0.1)
+    assert small(large[0]).shape == (128, 192)
+
+
+def test_no_more_is_decoded_than_the_first_seconds(steady: Pictures) -> None:
+    frames = np.concatenate([steady] * 6)
+    decoded: list[int] = []
+
+    def counted() -> Iterator[Pictures]:
+        for at, frame in enumerate(frames):
+            decoded.append(at)
+            yield frame
+
+    pair = pair_of(frames, frames, everywhere(frames))
+    pair = replace(pair, fake=replace(pair.fake, pictures=counted))
+    assert len(Temporal(seconds=1).rows(pair)["flicker"]) == 24
+    assert decoded == list(range(25))
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"changes": frozenset({"audio"})}, "the picture was left as it is"),
+        ({"masks": None}, "it is not known where it was changed"),
+        ({"aligned": False}, "the fake was not made from its control frame by frame"),
+        ({"masks": lambda: iter(np.zeros((10, 128, 128), np.uint8))}, "nothing is masked in the first 6 s"),
+    ],
+)
+def test_why_nothing_is_said_of_time(steady: Pictures, change: dict[str, Any], reason: str) -> None:
+    pair = replace(pair_of(steady, steady, everywhere(steady)), **change)
+    assert {figure.reason for figure in figures(pair, Temporal()).values()} == {reason}
+    assert {figure.reason for figure in of_set([pair, pair], Temporal()).values()} == {reason}
+
+
+def test_too_small_or_too_short_has_no_ratio(steady: Pictures) -> None:
+    tiny, one = steady[:, :15], steady[:1]
+    said = {figure.reason for figure in figures(pair_of(tiny, tiny, everywhere(tiny)), Temporal()).values()}
+    assert said == {"needs 16 pixels on each side, and has 128x15"}
+    assert {figure.reason for figure in figures(pair_of(one, one, everywhere(one)), Temporal()).values()} == {
+        "needs two frames"
+    }
+
+
+def test_a_control_that_stands_still_has_no_ratio(steady: Pictures) -> None:
+    still = moving(steady, 0)
+    found = figures(pair_of(still, steady, everywhere(steady)), Temporal())
+    assert {figure.reason for figure in found.values()} == {"the control hardly changes there"}
+
+
+@pytest.mark.parametrize("short", ["control", "fake", "masks"])
+def test_a_stream_that_ends_early_is_named(steady: Pictures, short: str) -> None:
+    pair = pair_of(steady, steady, everywhere(steady))
+    if short == "masks":
+        pair = replace(pair, masks=lambda: iter(everywhere(steady)[:7]))
+    else:
+        clip = replace(getattr(pair, short), pictures=lambda: iter(steady[:7]), name=f"the {short}")
+        pair = replace(pair, **{short: clip})
+    with pytest.raises(MediaError, match="mask of a" if short == "masks" else f"the {short}") as raised:
+        Temporal().rows(pair)
+    assert raised.value.what == "ends before its frame 7 of 10"
