@@ -13,6 +13,7 @@ from evaluators.psnr import PSNR
 from evaluators.speaker_similarity import SpeakerSimilarity
 from evaluators.speech_quality import SpeechQuality
 from evaluators.ssim import SSIM
+from evaluators.temporal import Temporal
 
 EVALUATORS: dict[str, type[Evaluator]] = {
     "attribute_change": AttributeChange,
@@ -27,4 +28,5 @@ EVALUATORS: dict[str, type[Evaluator]] = {
     "speaker_similarity": SpeakerSimilarity,
     "speech_quality": SpeechQuality,
     "ssim": SSIM,
+    "temporal": Temporal,
 }

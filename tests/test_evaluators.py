@@ -344,6 +344,8 @@ def test_without_weights_nothing_is_called_fid(monkeypatch: pytest.MonkeyPatch) 
         "frechet_random",
         "psnr",
         "psnr_masked",
+        "flicker",
+        "motion",
         *("ssim", "ssim_spread", "ssim_masked", "ssim_masked_spread"),
     }
     for name in ("fid", "inception_score", "inception_score_control"):
