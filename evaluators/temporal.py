@@ -25,8 +25,8 @@ Grey = NDArray[np.uint8]
 
 SIDE = 128
 """Pixels of the shorter side that larger pictures are reduced to."""
-LEAST = 16
-"""Pixels of a side below which the flow's blocks have no room."""
+LEAST = 32
+"""Pixels of a side below which the flow's blocks have no room: OpenCV then ends the process, if the other side is long."""
 STILL: Final = {"flicker": 0.1, "motion": 0.01}
 """Levels and pixels a frame: a control that changes less has no ratio."""
 SAME_PICTURES: Final = "the picture was left as it is"

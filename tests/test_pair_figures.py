@@ -237,9 +237,9 @@ def test_why_nothing_is_said_of_time(steady: Pictures, change: dict[str, Any], r
 
 
 def test_too_small_or_too_short_has_no_ratio(steady: Pictures) -> None:
-    tiny, one = steady[:, :15], steady[:1]
+    tiny, one = steady[:, :31], steady[:1]
     said = {figure.reason for figure in figures(pair_of(tiny, tiny, everywhere(tiny)), Temporal()).values()}
-    assert said == {"needs 16 pixels on each side, and has 128x15"}
+    assert said == {"needs 32 pixels on each side, and has 128x31"}
     assert {figure.reason for figure in figures(pair_of(one, one, everywhere(one)), Temporal()).values()} == {
         "needs two frames"
     }
