@@ -1,6 +1,6 @@
 """How alike the pictures of a fake are to those of its control: what all that score it, frame by frame, share.
 
-Pictures are compared as they are, pixel by pixel: there is nothing to compare where the fake was not made from its control.
+There is nothing to compare where the fake was not made from its control.
 """
 
 from abc import abstractmethod
@@ -24,16 +24,30 @@ NO_FRAMES: Final = "nothing is masked in any of its frames"
 NO_CLIPS: Final = "there are no clips"
 
 
-class OfPictures(OfFrames):
+class FrameMeans(OfFrames):
     """Some numbers a frame, each with a figure's name. A clip's figure is the mean over its frames, a set's over its clips."""
 
-    least: ClassVar[int] = 1
-    """Pixels that each side of a picture must have."""
+    nothing: ClassVar[str] = NO_FRAMES
+    """Why a clip has no figure where none of its frames has a number."""
 
     @property
     @abstractmethod
     def about(self) -> Mapping[str, Mapping[str, str]]:
         """The fingerprint of each figure."""
+
+    def of_sample(self, rows: Rows) -> dict[str, Figure]:
+        return {name: mean(kept(rows, name), about, self.nothing) for name, about in self.about.items()}
+
+    def of_set(self, rows: Iterable[Rows]) -> dict[str, Figure]:
+        clips = [self.of_sample(pair) for pair in rows if pair]
+        return {name: mean_of_clips(clips, name, about) for name, about in self.about.items()}
+
+
+class OfPictures(FrameMeans):
+    """Numbers that a frame of the fake and one of the control give by their pixels."""
+
+    least: ClassVar[int] = 1
+    """Pixels that each side of a picture must have."""
 
     @abstractmethod
     def values(self, control: Picture, fake: Picture, changed: Region | None) -> Mapping[str, float]:
@@ -51,13 +65,6 @@ class OfPictures(OfFrames):
             for control, fake, mask in zip(frames.control, frames.fake, masks, strict=True)
         ]
         return {name: np.array([one[name] for one in found]) for name in found[0]}
-
-    def of_sample(self, rows: Rows) -> dict[str, Figure]:
-        return {name: mean(kept(rows, name), about, NO_FRAMES) for name, about in self.about.items()}
-
-    def of_set(self, rows: Iterable[Rows]) -> dict[str, Figure]:
-        clips = [self.of_sample(pair) for pair in rows if pair]
-        return {name: mean_of_clips(clips, name, about) for name, about in self.about.items()}
 
 
 def unmeasured(frames: Frames, reason: str) -> Rows:

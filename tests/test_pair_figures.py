@@ -92,7 +92,8 @@ def test_equal_clips_have_no_psnr_and_are_left_out_of_a_sets() -> None:
     found = of_set([equal, other, worse], PSNR())["psnr"]
     assert found.n == 2
     assert found.value == pytest.approx(np.mean(values), rel=1e-12)
-    assert of_set([equal, equal], PSNR())["psnr"].reason == "no pixel differs: the ratio is infinite"
+    unlike = replace(worse, aligned=False)
+    assert of_set([unlike, equal], PSNR())["psnr"].reason == "no pixel differs: the ratio is infinite"
 
 
 # --- MS-SSIM
