@@ -6,6 +6,7 @@ from evaluators.fid import FID
 from evaluators.figure import Evaluator
 from evaluators.identity import Identity
 from evaluators.inception_score import InceptionScore
+from evaluators.landmarks import Landmarks
 from evaluators.lip_sync_error import LipSyncError
 from evaluators.ms_ssim import MSSSIM
 from evaluators.prosody import Prosody
@@ -21,6 +22,7 @@ EVALUATORS: dict[str, type[Evaluator]] = {
     "fid": FID,
     "identity": Identity,
     "inception_score": InceptionScore,
+    "landmarks": Landmarks,
     "lip_sync_error": LipSyncError,
     "ms_ssim": MSSSIM,
     "prosody": Prosody,

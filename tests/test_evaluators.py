@@ -344,6 +344,7 @@ def test_without_weights_nothing_is_called_fid(monkeypatch: pytest.MonkeyPatch) 
         "frechet_random",
         "psnr",
         "psnr_masked",
+        *("face_found", "face_found_control", "landmarks_inside", "landmarks_inside_control"),  # 0: there is none
         "flicker",
         "motion",
         *("ssim", "ssim_spread", "ssim_masked", "ssim_masked_spread"),
