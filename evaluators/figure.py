@@ -26,6 +26,9 @@ from forgeline.section import Section
 BATCH = 8
 """Frames decoded at a time: 100 MB of 1080p, control and fake together."""
 
+OF_SOURCE = 4
+"""Frames of a source that are looked at, evenly spread."""
+
 Rows = Mapping[str, NDArray[Any]]
 """What an evaluator measured on one pair: named arrays with one row a frame, or a window of the clip, or one in all."""
 
@@ -98,6 +101,8 @@ class Pair:
     aligned: bool = True
     masks: Callable[[], Iterator[Mask]] | None = None
     changes: frozenset[str] = frozenset({"video", "audio"})
+    source: Clip | None = None
+    """A clip of the one whose face the fake is to show, where that is not its target."""
 
     @cached_property
     def sounds(self) -> tuple[Sound | None, Sound | None]:
@@ -121,6 +126,8 @@ class Frames:
     fake: Pictures
     masks: NDArray[np.uint8] | None
     aligned: bool
+    source: Pictures | None = None
+    """Some frames (m, height, width, 3) of the pair's source, the same in every batch."""
     _seen: dict[object, tuple[NDArray[np.float32], NDArray[np.float32]]] = field(default_factory=dict, repr=False)
 
     def through(self, network: Callable[[Pictures], NDArray[np.float32]]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -191,6 +198,10 @@ def _of_frames(pair: Pair, evaluators: Mapping[str, OfFrames], n: int) -> dict[s
     controls = _picked(control.pictures, control.frames, n, control.name)
     fakes = _picked(fake.pictures, fake.frames, n, fake.name)
     masks = _picked(pair.masks, fake.frames, n, f"mask of {pair.sample_id}") if pair.masks else None
+    shown = pair.source and _picked(
+        pair.source.pictures, pair.source.frames, min(OF_SOURCE, pair.source.frames), pair.source.name
+    )
+    source = np.stack(list(shown)) if shown else None
     batches: dict[str, list[Rows]] = {name: [] for name in evaluators}
     for start in range(0, n, BATCH):
         size = min(BATCH, n - start)
@@ -199,6 +210,7 @@ def _of_frames(pair: Pair, evaluators: Mapping[str, OfFrames], n: int) -> dict[s
             fake=np.stack(list(islice(fakes, size))),
             masks=np.stack(list(islice(masks, size))) if masks else None,
             aligned=pair.aligned,
+            source=source,
         )
         for name, evaluator in evaluators.items():
             batches[name].append(evaluator.rows(batch))

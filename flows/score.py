@@ -38,6 +38,7 @@ MEASURING = ("pesq", "pystoi", "pyworld-prebuilt")
 @dataclass(frozen=True)
 class _Job(Item):
     control: Sample
+    source: Sample | None
     evaluators: dict[str, Evaluator]
     frames: int
 
@@ -48,6 +49,7 @@ def score(params: "Params") -> Scores:
     with holding(workspace.lock("score")):
         rows = [s for s in matched(made(params.generators)) if s.reason is None]
         controls = {s.sample_id: s for s in rows if s.role == "control"}
+        of_clip = {s.parents[0]: s for s in controls.values() if s.media_type == "video"}
         makes = [
             {name: [e.settings(), code_digest(type(e).__module__)] for name, e in evaluators.items()},
             params.score.settings(),
@@ -57,8 +59,9 @@ def score(params: "Params") -> Scores:
         jobs = []
         for sample in (s for s in rows if s.role != "control"):
             control = controls[str(sample.pair_id)]
-            key = digest([sample.sha256, control.sha256, repr(sample), makes])
-            jobs.append(_Job(sample.sample_id, key, sample, control, evaluators, params.score.frames))
+            source = _source(sample, of_clip)
+            key = digest([sample.sha256, control.sha256, source and source.sha256, repr(sample), makes])
+            jobs.append(_Job(sample.sample_id, key, sample, control, source, evaluators, params.score.frames))
         done = bring_up_to_date(ROWS, jobs, _measure, "score")
         for lost in (s for s in done if s.reason is not None):
             raise PromiseError(lost.sample_id, f"can't be scored ({lost.reason})", "report it: it was read back when sealed")
@@ -70,7 +73,7 @@ def score(params: "Params") -> Scores:
 def _measure(job: _Job) -> Finished:
     sample = job.sample
     try:
-        found = measure(_pair(sample, job.control), job.evaluators, job.frames)
+        found = measure(_pair(sample, job.control, job.source), job.evaluators, job.frames)
     except MediaError as error:
         return Finished(replace(sample, reason=f"{error.what}; {error.todo}"), ())
     path = _rows_file(sample)
@@ -82,7 +85,13 @@ def _measure(job: _Job) -> Finished:
     return Finished(replace(sample, scores={**sample.scores, **figures}), (path,))
 
 
-def _pair(sample: Sample, control: Sample) -> Pair:
+def _source(sample: Sample, of_clip: dict[str, Sample]) -> Sample | None:
+    """The control of the second parent, by its clip, where one is to see that parent's face, as in a swap."""
+    shown = sample.media_type == "video" and sample.source_id is not None and sample.apparent_id == sample.source_id
+    return of_clip.get(sample.parents[1]) if shown else None
+
+
+def _pair(sample: Sample, control: Sample, source: Sample | None = None) -> Pair:
     return Pair(
         sample_id=sample.sample_id,
         fake=_clip(sample),
@@ -93,6 +102,7 @@ def _pair(sample: Sample, control: Sample) -> Pair:
         aligned=sample.content_class != "fully_synthetic",
         masks=partial(_masks, sample.mask) if sample.mask else None,
         changes=_changes(sample),
+        source=_clip(source) if source else None,
     )
 
 
