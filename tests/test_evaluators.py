@@ -588,6 +588,21 @@ def test_a_row_tells_what_may_differ(labels: Any, segments: tuple[Any, ...], cha
     assert stage._pair(sample, sample).changes == changes
 
 
+def test_a_swap_is_scored_beside_the_one_it_shows(tmp_path: Path) -> None:
+    other = row(tmp_path, sample_id="c", method="control", role="control", media_type="video", parents=("k2",))
+    swap = row(tmp_path, media_type="video", parents=("k1", "k2"), target_id="t", source_id="s", apparent_id="s")
+    assert stage._source(swap, {"k2": other}) is other
+    assert stage._source(swap, {"k1": other}) is None  # its control was dropped
+    driven = replace(swap, apparent_id="t")
+    nobody = replace(swap, source_id=None, apparent_id=None)
+    spoken = replace(swap, media_type="audio")
+    assert [stage._source(one, {"k2": other}) for one in (driven, nobody, spoken)] == [None] * 3
+    write_sound(tmp_path / "a.flac", Sound(np.zeros(800, np.float32), 16000))
+    plain = row(tmp_path)
+    assert stage._pair(plain, plain).source is None
+    assert stage._pair(plain, plain, plain).source is not None
+
+
 def test_sound_alone_is_opened_with_its_words(tmp_path: Path) -> None:
     tone = Sound((0.3 * np.sin(np.arange(16000) / 9)).astype(np.float32), 16000)
     write_sound(tmp_path / "a.flac", tone)

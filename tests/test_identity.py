@@ -55,7 +55,7 @@ def pair(control: Pictures, fake: Pictures, **more: object) -> Pair:
 
 
 def alike(control: Pictures, fake: Pictures, masks: Pictures | None = None) -> NDArray[np.float64]:
-    return Identity().rows(Frames(control, fake, masks, aligned=True))["alike"]
+    return Identity().rows(Frames(control, fake, masks, aligned=True))["identity_similarity_hog"]
 
 
 def given(folder: Path, name: str, content: bytes) -> Given:
@@ -124,10 +124,10 @@ def test_frames_without_a_face_do_not_count() -> None:
     me = person(1, 3)
     me[1] = 90
     rows = Identity().rows(Frames(me, person(2, 3), None, aligned=True))
-    assert np.isnan(rows["alike"]).tolist() == [False, True, False]
+    assert np.isnan(rows["identity_similarity_hog"]).tolist() == [False, True, False]
     figure = Identity().of_sample(rows)["identity_similarity_hog"]
     assert figure.n == 2
-    assert figure.value == pytest.approx(rows["alike"][[0, 2]].mean())
+    assert figure.value == pytest.approx(rows["identity_similarity_hog"][[0, 2]].mean())
 
 
 def test_nothing_to_compare_is_said_with_the_reason() -> None:
@@ -149,6 +149,63 @@ def test_a_set_is_the_mean_of_its_clips() -> None:
     figure = scores.sets["swap", "master", "test"]["identity_similarity_hog"]
     assert figure.n == 2
     assert figure.value == pytest.approx((alike(me, you).mean() + 1) / 2)
+
+
+# --- Of whom the face is to be
+
+
+def test_a_swap_is_like_its_source_and_its_control_is_not() -> None:
+    target, source = person(1, 3), person(2, 8)
+    turned = source[[5, 3, 1]]  # the source's face, in other frames than those that are looked at
+    one = pair(target, turned, source=clip_of(source))
+    found = score([one], {"identity": Identity()}, frames=3).samples["a"]
+    ours, theirs = (found[f"identity_similarity_hog_source{side}"].value or 0 for side in ("", "_control"))
+    assert theirs < ours - 0.05
+    assert ours == pytest.approx(alike(source[[1, 3, 5]], turned).mean(), abs=0.2)
+    same = score([replace(one, fake=one.control)], {"identity": Identity()}, frames=3).samples["a"]
+    assert same["identity_similarity_hog_source"].value == pytest.approx(theirs, abs=1e-12)
+
+
+def test_a_source_is_the_mean_of_four_of_its_frames_where_its_face_is(folder: Path) -> None:
+    """By the net that knows mean colours, and a source that stands elsewhere and has another size."""
+    target, source = person(1, 2), np.stack([cv2.copyMakeBorder(p, 30, 10, 50, 0, cv2.BORDER_REPLICATE) for p in person(2, 10)])
+    evaluator = Identity(net=given(folder, "colour.onnx", embedder()))
+    found = score([pair(target, person(3, 2), source=clip_of(source))], {"it": evaluator}, frames=2).samples["a"]
+
+    def embedded(pictures: Pictures, places: Pictures) -> NDArray[np.float64]:
+        faces = faces_of(Frames(places, places, None, aligned=True))
+        at = [faces.place(n, 112) for n in range(len(pictures))]
+        rows = [
+            np.append((cut(p, a, 112).mean((0, 1)) - 127.5) / 127.5, 1)
+            for p, a in zip(pictures, at, strict=True)
+            if a is not None
+        ]
+        return np.stack([row / np.linalg.norm(row) for row in rows])
+
+    looked_at = source[[1, 3, 6, 8]]
+    template = embedded(looked_at, looked_at).mean(0)
+    template = template / np.linalg.norm(template)
+    for name, pictures in (("_source", person(3, 2)), ("_source_control", target)):
+        expected = (embedded(pictures, target) @ template).mean()
+        assert found[f"identity_similarity{name}"].value == pytest.approx(expected, abs=1e-5)
+
+
+def test_why_nothing_is_said_of_a_source() -> None:
+    me = person(1, 2)
+    for source, reason in ((None, "nobody else"), (clip_of(empty(3)), "or of the source")):
+        found = score([pair(me, me, source=source)], {"it": Identity()}, frames=2)
+        for figures in (found.samples["a"], found.sets["swap", "master", "test"]):
+            assert figures["identity_similarity_hog"].value == 1.0
+            assert reason in str(figures["identity_similarity_hog_source"].reason)
+
+
+def test_batches_leave_no_trace_of_a_source(monkeypatch: pytest.MonkeyPatch) -> None:
+    one = pair(person(1, 5), person(2, 5), source=clip_of(person(2, 7)))
+    expected = measure(one, {"it": Identity()}, frames=5)["it"]
+    monkeypatch.setattr(evaluators.figure, "BATCH", 2)
+    found = measure(one, {"it": Identity()}, frames=5)["it"]
+    assert list(found) == list(expected)
+    assert all(np.array_equal(values, found[name]) for name, values in expected.items())
 
 
 # --- Which face, and how often it is looked for
@@ -236,7 +293,8 @@ def test_a_net_says_how_alike_they_are(folder: Path) -> None:
     assert figure.value == pytest.approx(np.mean(expected), abs=1e-5)
     assert evaluator.net is not None
     assert figure.fingerprint["weights"] == evaluator.net.sha256
-    assert set(scores.sets["swap", "master", "test"]) == {"identity_similarity"}
+    names = {"identity_similarity", "identity_similarity_source", "identity_similarity_source_control"}
+    assert set(scores.sets["swap", "master", "test"]) == names
 
 
 def test_outlines_are_not_called_identity_and_not_compared_with_it(folder: Path) -> None:
@@ -275,4 +333,7 @@ def test_another_kind_of_net_is_refused(folder: Path, content: bytes, said: str)
 
 def test_a_net_of_any_batch_will_do(folder: Path) -> None:
     evaluator = Identity(net=given(folder, "free.onnx", embedder(side=None, batch="n")))
-    assert measure(pair(person(1, 1), person(1, 1)), {"identity": evaluator}, frames=1)["identity"]["alike"][0] > 0.999
+    assert (
+        measure(pair(person(1, 1), person(1, 1)), {"identity": evaluator}, frames=1)["identity"]["identity_similarity"][0]
+        > 0.999
+    )
