@@ -37,6 +37,7 @@ from evaluators.figure import (
 )
 from evaluators.inception import open_network
 from evaluators.inception_score import InceptionScore
+from evaluators.pictures import FrameMeans
 from evaluators.ssim import SSIM, luma, ssim_map
 from evaluators.table import EVALUATORS
 from flows import score as stage
@@ -443,6 +444,82 @@ def test_a_pair_that_does_not_match_is_refused() -> None:
         measure(replace(sample, control=clip_of(pictures(RNG(1), 10))), every(), frames=4)
     with pytest.raises(MediaError, match="ends before its frame"):
         measure(replace(sample, fake=replace(sample.fake, pictures=lambda: iter(()))), every(), frames=4)
+
+
+def cropped(one: Pair, n: int, height: int, width: int) -> Pair:
+    """The first frames of a pair, cut to a size."""
+
+    def cut(frames: Iterable[NDArray[np.uint8]]) -> NDArray[np.uint8]:
+        return np.stack([frame[:height, :width] for frame in frames][:n])
+
+    masks = cut(one.masks()) if one.masks else None
+    return replace(
+        one,
+        fake=clip_of(cut(one.fake.pictures())),
+        control=clip_of(cut(one.control.pictures())),
+        source=clip_of(cut(one.control.pictures())),
+        masks=None if masks is None else (lambda: iter(masks)),
+    )
+
+
+@pytest.mark.parametrize("name", EVALUATORS)
+@pytest.mark.parametrize(("n", "height", "width"), [(1, 40, 48), (3, 8, 8), (2, 1, 1), (2, 40, 9)])
+@pytest.mark.parametrize("aligned", [True, False])
+def test_every_evaluator_takes_what_is_small_or_short(
+    name: str, n: int, height: int, width: int, aligned: bool, tmp_path: Path
+) -> None:
+    """No crash and no number that isn't one: each figure has a value and a fingerprint, or a reason."""
+    evaluator = every()[name]
+    one = cropped(pair(3, n, aligned=aligned), n, height, width)
+    rows = measure(one, {name: evaluator}, frames=8)[name]
+    with (tmp_path / "rows.npz").open("wb") as file:
+        np.savez(file, allow_pickle=False, **dict(rows))  # as they are kept
+    whole = score([pair(3)], {name: evaluator}, frames=8)
+    for scores in (score([one], {name: evaluator}, frames=8), score([one, replace(one, sample_id="b")], {name: evaluator}, 8)):
+        assert list(scores.samples[one.sample_id]) == list(whole.samples["sample3"])
+        assert set(scores.sets[one.group]) == set(whole.sets[one.group])
+        for figure in (*scores.samples[one.sample_id].values(), *scores.sets[one.group].values()):
+            assert figure.value is None or figure.fingerprint
+            assert figure.value is not None or len(str(figure.reason)) > 5
+
+
+@pytest.mark.parametrize("name", EVALUATORS)
+def test_every_evaluator_takes_pairs_of_mixed_sizes(name: str) -> None:
+    """In one set; and a fake of another size than its control, where the two aren't aligned."""
+    evaluator = {name: every()[name]}
+    sizes = [(4, 40, 48), (2, 16, 20), (1, 8, 8)]
+    pairs = [replace(cropped(pair(at, 4), *size), sample_id=f"{at}") for at, size in enumerate(sizes)]
+    unlike = replace(pairs[0], fake=pairs[1].fake, sample_id="3")
+    found = score([*pairs, replace(unlike, aligned=False, masks=pairs[1].masks)], evaluator, frames=4)
+    alone = score(pairs[:1], evaluator, frames=4)
+    assert set(found.sets[unlike.group]) == set(alone.sets[unlike.group])
+    with pytest.raises(MediaError, match="and its control"):
+        score([unlike], evaluator, frames=4)
+
+
+@pytest.mark.parametrize("name", [name for name, kind in EVALUATORS.items() if issubclass(kind, OfFrames)] + ["temporal"])
+@pytest.mark.parametrize("cut_short", ["fake", "control", "source", "masks"])
+def test_every_evaluator_of_pictures_names_media_that_end_early(name: str, cut_short: str) -> None:
+    one = cropped(pair(3), 11, 40, 48)
+    if cut_short == "masks":
+        broken = replace(one, masks=lambda: iter(np.full((2, 40, 48), 255, np.uint8)))
+    else:
+        clip = getattr(one, cut_short)
+        broken = replace(one, **{cut_short: replace(clip, pictures=lambda: iter(list(clip.pictures())[:2]), name=cut_short)})
+    with pytest.raises(MediaError, match=f"{'mask of sample3' if cut_short == 'masks' else cut_short}: ends before its frame"):
+        measure(broken, {name: every()[name]}, frames=8)
+
+
+@pytest.mark.parametrize("name", [name for name, kind in EVALUATORS.items() if issubclass(kind, FrameMeans)])
+def test_frames_without_a_number_leave_no_trace(name: str) -> None:
+    evaluator = every()[name]
+    assert isinstance(evaluator, FrameMeans)
+    some = {key: np.array([np.nan, 0.25, np.nan, 0.5]) for key in evaluator.about}
+    fewer = {key: values[[1, 3]] for key, values in some.items()}
+    assert evaluator.of_sample(some) == evaluator.of_sample(fewer)
+    nothing = {key: values[[0, 2]] for key, values in some.items()}
+    assert {figure.value for figure in evaluator.of_sample(nothing).values()} == {None}
+    assert evaluator.of_set([some, nothing]) == evaluator.of_set([fewer])
 
 
 def test_sound_alone_has_no_visual_figures() -> None:
