@@ -19,13 +19,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from pytorch_fid.fid_score import calculate_frechet_distance
-from skimage.metrics import structural_similarity
 
 from evaluators import speech
 from evaluators.fid import Moments, frechet_distance
 from evaluators.figure import OfClips, OfFrames, Pair, measure
 from evaluators.speaker_similarity import alike, voiced_cepstra
-from evaluators.ssim import luma, ssim_map
 from evaluators.table import EVALUATORS
 from forgeline.audio import SoundForm, open_sound
 from forgeline.clip import Clip, Said, Sound
@@ -59,11 +57,6 @@ def usual_distance(one: Features, other: Features) -> float:
         return float(calculate_frechet_distance(one.mean(0), first, other.mean(0), second))
 
 
-def usual_ssim(one: Features, other: Features) -> float:
-    wang = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False, "data_range": 255}
-    return float(structural_similarity(one, other, **wang))  # type: ignore[no-untyped-call]
-
-
 def time_pair(rng: np.random.Generator, size: int) -> None:
     shown = rng.integers(0, 256, (75, size, size, 3), np.uint8)
     mask = np.full((75, size, size), 255, np.uint8)
@@ -72,9 +65,6 @@ def time_pair(rng: np.random.Generator, size: int) -> None:
     evaluators = {name: kind() for name, kind in EVALUATORS.items() if issubclass(kind, OfFrames)}
     few, all_ = (seconds(lambda k=k: measure(pair, evaluators, k)) for k in (8, 75))  # type: ignore[misc]
     print(f"a pair of 75 frames of {size} px, without decoding: {few:.3f} s for 8 of them, {all_:.3f} s for all")
-    one, other = luma(shown[0]), luma(shown[1])
-    ours, theirs = seconds(lambda: ssim_map(one, other)), seconds(lambda: usual_ssim(one, other))
-    print(f"SSIM of one frame of {size} px: {1000 * ours:.1f} ms, scikit-image {1000 * theirs:.1f} ms")
 
 
 def time_speech(rng: np.random.Generator, seconds_: int) -> None:
