@@ -115,6 +115,20 @@ WEIGHTS: dict[str, ModelFile] = {
         licence="MIT (syncnet_python's; none is stated for the weights)",
         origin=Address("https://www.robots.ox.ac.uk/~vgg/software/lipsync/data/syncnet_v2.model"),
     ),
+    "alexnet": ModelFile(
+        file="alexnet-owt-7be5be79.pth",
+        sha256_prefix="7be5be79",
+        size=None,
+        licence="BSD-3-Clause (torchvision's; none is stated for the weights)",
+        origin=Address("https://download.pytorch.org/models/alexnet-owt-7be5be79.pth"),
+    ),
+    "lpips_alexnet": ModelFile(
+        file="lpips-0.1-alex.pth",
+        sha256_prefix="df73285e35b22355a2df87cdb6b70b343713b667eddbda73e1977e0c860835c0",
+        size=6009,
+        licence="BSD-2-Clause",
+        origin=Wheel("lpips==0.1.4", "3.11", "any", "lpips/weights/v0.1/alex.pth"),
+    ),
     "inception": ModelFile(
         file="pt_inception-2015-12-05-6726825d.pth",
         sha256_prefix="6726825d",
