@@ -1,8 +1,10 @@
 """Figures of a fake against its control, beside independent implementations of them, and where there is none."""
 
+import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -13,11 +15,13 @@ from scipy.ndimage import gaussian_filter
 from skimage.metrics import mean_squared_error, peak_signal_noise_ratio
 
 from evaluators.figure import Evaluator, Figure, Pair, score
+from evaluators.lpips import LPIPS, open_lpips
 from evaluators.ms_ssim import MSSSIM
 from evaluators.psnr import PSNR
 from evaluators.temporal import Temporal, small
 from forgeline.clip import Clip
-from forgeline.errors import MediaError
+from forgeline.errors import MediaError, WeightsError
+from forgeline.weights import WEIGHTS
 
 RNG = np.random.default_rng
 Pictures = NDArray[np.uint8]
@@ -143,6 +147,99 @@ def test_ms_ssim_needs_176_pixels() -> None:
     small = shown(3, 2, 175, 300)
     figure = figures(pair_of(small, small), MSSSIM())["ms_ssim"]
     assert figure.reason == "needs 176 pixels on each side, and has 300x175"
+
+
+# --- LPIPS
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Path]]:
+    """Both files as they are published, with random weights, in the place of their own."""
+    import torch
+    from torchvision.models import alexnet
+
+    folder = tmp_path_factory.mktemp("weights")
+    paths = folder / WEIGHTS["alexnet"].file, folder / WEIGHTS["lpips_alexnet"].file
+    chance = torch.Generator().manual_seed(0)
+    state = alexnet(weights=None).state_dict()
+    state = {name: value for name, value in state.items() if name.startswith("features.")}
+    state = {name: torch.randn(v.shape, generator=chance) * (2 / max(v[0].numel(), 50)) ** 0.5 for name, v in state.items()}
+    torch.save(state, paths[0])
+    sizes = (64, 192, 384, 256, 256)
+    lins = {f"lin{at}.model.1.weight": torch.rand(1, n, 1, 1, generator=chance) for at, n in enumerate(sizes)}
+    torch.save(lins, paths[1])
+    with pytest.MonkeyPatch.context() as patch:
+        for name, path in zip(("alexnet", "lpips_alexnet"), paths, strict=True):
+            digest = hashlib.sha256(path.read_bytes()).hexdigest()
+            patch.setitem(WEIGHTS, name, replace(WEIGHTS[name], sha256_prefix=digest, size=None))
+        patch.setenv("FORGELINE_WEIGHTS", str(folder))
+        open_lpips.cache_clear()
+        yield paths
+    open_lpips.cache_clear()
+
+
+def reference_lpips(one: Pictures, other: Pictures, files: tuple[Path, Path]) -> float:
+    """By torchvision's own AlexNet, and the rest in NumPy."""
+    import torch
+    from torchvision.models import alexnet
+
+    net = alexnet(weights=None).features.eval()
+    state = torch.load(files[0], weights_only=True)
+    net.load_state_dict({name.removeprefix("features."): value for name, value in state.items()})
+    lins = torch.load(files[1], weights_only=True)
+
+    def seen(picture: Pictures) -> list[NDArray[np.float64]]:
+        values = (picture.astype(np.float64) / 255 * 2 - 1 - [-0.030, -0.088, -0.188]) / [0.458, 0.448, 0.450]
+        tensor, found = torch.from_numpy(values).float().permute(2, 0, 1)[None], []
+        for layer in net:
+            tensor = layer(tensor)
+            if isinstance(layer, torch.nn.ReLU):
+                found.append(tensor[0].detach().numpy().astype(np.float64).copy())
+        return found
+
+    total = 0.0
+    for at, (a, b) in enumerate(zip(seen(one), seen(other), strict=True)):
+        a, b = (x / (np.sqrt((x**2).sum(0)) + 1e-10) for x in (a, b))
+        total += np.tensordot(lins[f"lin{at}.model.1.weight"].numpy().ravel(), (a - b) ** 2, 1).mean()
+    return float(total)
+
+
+def test_lpips_is_its_formula_on_torchvisions_network(files: tuple[Path, Path]) -> None:
+    control = shown(6, 2, 70, 95)
+    fake = noisy(control, 40)
+    expected = [reference_lpips(a, b, files) for a, b in zip(control, fake, strict=True)]
+    figure = figures(pair_of(control, fake), LPIPS(network="alexnet"))["lpips"]
+    assert expected[0] > 0.01
+    assert figure.value == pytest.approx(np.mean(expected), rel=1e-4)
+    assert figure.fingerprint["weights"].split(", ") == [hashlib.sha256(path.read_bytes()).hexdigest() for path in files]
+    assert figures(pair_of(control, control), LPIPS(network="alexnet"))["lpips"].value == 0.0
+    small = control[:, :30]
+    assert "needs 31 pixels" in str(figures(pair_of(small, small), LPIPS(network="alexnet"))["lpips"].reason)
+    assert figures(pair_of(control[:, :31, :31], fake[:, :31, :31]), LPIPS(network="alexnet"))["lpips"].value is not None
+
+
+def test_without_its_weights_nothing_is_called_lpips(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("evaluators.lpips.weights", lambda _: pytest.fail("looked for weights"))
+    control = shown(6)
+    assert figures(pair_of(control, control), LPIPS())["lpips"].reason == "needs LPIPS's weights: set network to alexnet"
+
+
+@pytest.mark.parametrize("which", [0, 1])
+def test_lpips_refuses_another_networks_file(files: tuple[Path, Path], which: int) -> None:
+    import torch
+
+    name, path = ("alexnet", "lpips_alexnet")[which], files[which]
+    whole = path.read_bytes()
+    torch.save({"a": torch.zeros(1)}, path)
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setitem(WEIGHTS, name, replace(WEIGHTS[name], sha256_prefix=""))
+            open_lpips.cache_clear()
+            with pytest.raises(WeightsError, match="is not what LPIPS needs"):
+                open_lpips()
+    finally:
+        path.write_bytes(whole)
+        open_lpips.cache_clear()
 
 
 # --- From frame to frame
