@@ -8,6 +8,7 @@ from evaluators.identity import Identity
 from evaluators.inception_score import InceptionScore
 from evaluators.landmarks import Landmarks
 from evaluators.lip_sync_error import LipSyncError
+from evaluators.lpips import LPIPS
 from evaluators.ms_ssim import MSSSIM
 from evaluators.prosody import Prosody
 from evaluators.psnr import PSNR
@@ -24,6 +25,7 @@ EVALUATORS: dict[str, type[Evaluator]] = {
     "inception_score": InceptionScore,
     "landmarks": Landmarks,
     "lip_sync_error": LipSyncError,
+    "lpips": LPIPS,
     "ms_ssim": MSSSIM,
     "prosody": Prosody,
     "psnr": PSNR,
