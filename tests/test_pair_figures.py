@@ -1,6 +1,7 @@
 """Figures of a fake against its control, beside independent implementations of them, and where there is none."""
 
 import hashlib
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from fractions import Fraction
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 from skimage.metrics import mean_squared_error, peak_signal_noise_ratio
 
+from evaluators import temporal
 from evaluators.figure import Evaluator, Figure, Pair, score
 from evaluators.lpips import LPIPS, open_lpips
 from evaluators.ms_ssim import MSSSIM
@@ -360,3 +362,32 @@ def test_a_stream_that_ends_early_is_named(steady: Pictures, short: str) -> None
     with pytest.raises(MediaError, match="mask of a" if short == "masks" else f"the {short}") as raised:
         Temporal().rows(pair)
     assert raised.value.what == "ends before its frame 7 of 10"
+
+
+def test_a_controls_frames_are_kept_as_long_as_its_file_stays(
+    steady: Pictures, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(temporal, "_KEPT", OrderedDict())
+    monkeypatch.setattr(temporal, "REMEMBERED", 1)
+    passes: list[str] = []
+
+    def found(name: str, frames: Pictures) -> list[list[float]]:
+        def pictures() -> Iterator[Pictures]:
+            passes.append(name)
+            return iter(frames)
+
+        pair = pair_of(steady, noisy(steady, 20), everywhere(steady))
+        pair = replace(pair, control=replace(pair.control, pictures=pictures, name=str(tmp_path / name)))
+        return [values.tolist() for values in Temporal().rows(pair).values()]
+
+    for name in ("one.mp4", "two.mp4"):
+        (tmp_path / name).write_bytes(b"1")
+    first = found("one.mp4", steady)
+    assert found("one.mp4", steady) == first
+    assert passes == ["one.mp4"]
+    (tmp_path / "one.mp4").write_bytes(b"12")  # made again
+    assert found("one.mp4", moving(steady, 1)) != first
+    found("two.mp4", steady)
+    found("one.mp4", steady)  # which had to make room
+    assert passes == ["one.mp4", "one.mp4", "two.mp4", "one.mp4"]
+    assert len(temporal._KEPT) == 1
