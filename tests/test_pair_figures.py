@@ -388,6 +388,7 @@ def test_a_controls_frames_are_kept_as_long_as_its_file_stays(
     (tmp_path / "one.mp4").write_bytes(b"12")  # made again
     assert found("one.mp4", moving(steady, 1)) != first
     found("two.mp4", steady)
-    found("one.mp4", steady)  # which had to make room
+    for _ in range(2):
+        found("one.mp4", steady)  # which had to make room, and is kept again
     assert passes == ["one.mp4", "one.mp4", "two.mp4", "one.mp4"]
     assert len(temporal._KEPT) == 1
