@@ -2,7 +2,7 @@
 whole frames and over what was changed in them, and how evenly it holds from frame to frame.
 
 The same definition as scikit-image's `structural_similarity(gaussian_weights=True, sigma=1.5,
-use_sample_covariance=False, data_range=255)` on luma, nine to fifteen times faster: four blurs in single precision instead of
+use_sample_covariance=False, data_range=255)` on luma, six to seventeen times faster: four blurs in single precision instead of
 five in double, of strips that stay in the cache.
 """
 
