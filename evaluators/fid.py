@@ -2,54 +2,49 @@
 time-scale update rule", eq. 6).
 
 It is called `fid` with Inception's features, `frechet_random` with the random network's. Both are biased by the
-number of frames, so that number is in the fingerprint.
+number of frames, so that number is in the fingerprint. Below as many frames as there are features, 2048, the bias is larger
+than what is measured, and there is no `fid`.
 """
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluators.figure import Figure, Frames, OfFrames, Rows
-from evaluators.inception import NetworkName, open_network
+from evaluators import interval
+from evaluators.features import Features, OfFeatures, blocks
+from evaluators.figure import Figure
 
 Matrix = NDArray[np.float64]
 
-NO_FID = "needs Inception's weights: set network to inception"
+ENOUGH = 2048
+"""Frames of a `fid`: with fewer than features, the covariances are singular."""
 
 
-class FID(OfFrames):
+class FID(OfFeatures):
     """Distance between two sets of frames; 0 for equal sets, no upper bound."""
 
-    network: NetworkName = "random"
-    """`inception` gives the FID of the literature and needs its weights (95 MB); `random` needs no file and gives a
-    number of its own."""
+    @property
+    def names(self) -> tuple[str, ...]:
+        return ("fid",)
 
-    def rows(self, frames: Frames) -> Rows:
-        control, fake = frames.through(open_network(self.network))
-        return {"control": control, "fake": fake}
+    def called(self, name: str) -> str:
+        return name if self.network == "inception" else "frechet_random"
 
-    def of_sample(self, rows: Rows) -> dict[str, Figure]:
-        return {}
+    def of_features(self, features: Features) -> dict[str, Figure]:
+        about = self.about(features.n)
+        if self.network == "inception" and features.n < ENOUGH:
+            reason = f"{features.n} frames are too few, it takes {ENOUGH}: use kid, which small sets don't bias"
+            return {"fid": Figure(None, features.n, about, reason)}
+        one, other = gaussian_of(features.control), gaussian_of(features.fake)
+        value = frechet_distance(one, other)
+        between = interval.of_influences(value, features.by_pair(influences(features, one, other)))
+        low, high = (max(0.0, end) for end in between) if between else (None, None)
+        return {"fid": Figure(value, features.n, about, low=low, high=high)}
 
-    def of_set(self, rows: Iterable[Rows]) -> dict[str, Figure]:
-        network = open_network(self.network)
-        controls, fakes = Moments(network.dims), Moments(network.dims)
-        for pair in rows:
-            if pair:
-                controls.add(pair["control"])
-                fakes.add(pair["fake"])
-        fingerprint = dict(network.fingerprint) | {"against": "the matched controls", "n": str(fakes.n)}
-        name = "fid" if self.network == "inception" else "frechet_random"
-        if fakes.n < 2:
-            figure = Figure(None, fakes.n, fingerprint, f"needs at least 2 frames, there are {fakes.n}")
-        else:
-            figure = Figure(frechet_distance(controls.gaussian(), fakes.gaussian()), fakes.n, fingerprint)
-        found = {name: figure}
-        if name != "fid":
-            found["fid"] = Figure(None, fakes.n, {}, NO_FID)
-        return found
+    def own(self, n: int) -> Mapping[str, str]:
+        return {"n": str(n), "interval": f"{interval.ABOUT}, to first order"}
 
 
 @dataclass(frozen=True)
@@ -110,6 +105,14 @@ class Moments:
         self._filled = 0
 
 
+def gaussian_of(features: NDArray[np.floating]) -> Gaussian:
+    """Of rows (n, dims), n at least 2, a block at a time."""
+    moments = Moments(features.shape[1])
+    for _, rows in blocks(features):
+        moments.add(rows)
+    return moments.gaussian()
+
+
 def frechet_distance(one: Gaussian, other: Gaussian) -> float:
     """|m1 - m2|² + tr(S1 + S2 - 2 (S1 S2)^½).
 
@@ -119,6 +122,33 @@ def frechet_distance(one: Gaussian, other: Gaussian) -> float:
     shift = one.mean - other.mean
     cross = np.linalg.svd(one.root @ other.root.T, compute_uv=False).sum()
     return max(0.0, float(shift @ shift + np.square(one.root).sum() + np.square(other.root).sum() - 2 * cross))
+
+
+def influences(features: Features, one: Gaussian, other: Gaussian) -> NDArray[np.float64]:
+    """(n,), sum 0: how much more the distance is, to first order, where a frame and its control's are counted once more.
+
+    With M = R1 R2ᵀ = U diag(s) Vᵀ, rows z of centred features over √(n - 1), and as U and V stay at right angles to equal
+    weights, one more of frame i makes the sum of s larger by half of (U diag(s) Uᵀ)ii + (V diag(s) Vᵀ)ii, each found as the
+    square of a projection of z.
+    """
+    cross = one.root @ other.root.T
+    squares, right = np.linalg.eigh(cross.T @ cross)
+    kept = squares > 1e-12 * squares[-1]
+    if not kept.any():  # one of the two never changes
+        right, singular = np.zeros((len(right), 1)), np.ones(1)
+    else:
+        right, singular = right[:, kept], np.sqrt(squares[kept])
+    to_one = other.root.T @ right / np.sqrt(singular)
+    to_other = one.root.T @ (cross @ right) / singular**1.5
+    shift, scale = one.mean - other.mean, features.n - 1
+    found = np.empty(features.n)
+    for part, rows in blocks(features.control):
+        ours, theirs = rows - one.mean, features.fake[part] - other.mean
+        moved = 2 * (ours - theirs) @ shift / features.n
+        spread = np.square(ours).sum(axis=1) + np.square(theirs).sum(axis=1)
+        common = np.square(ours @ to_one).sum(axis=1) + np.square(theirs @ to_other).sum(axis=1)
+        found[part] = moved + (spread - common) / scale
+    return np.asarray(found - found.mean())
 
 
 def _root(covariance: Matrix) -> Matrix:

@@ -4,22 +4,26 @@
 sound, or how its frames follow each other) into a few numbers: rows. Rows are small and depend on nothing but the pair, so
 they are what a process hands back and what a cache keeps. `summarise`
 turns the rows of all pairs into figures, a sample's and a set's. Rows are joined in the order of the samples' ids:
-how the pairs were spread over processes, and how many frames went into a batch, leave no trace.
+how the pairs were spread over processes, and how many frames went into a batch, leave no trace. A set is what one method made
+of one split in one variant, or those of its clips that share an attribute; its figures are kept while its pairs stay the same.
 """
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from functools import cached_property
+from functools import cache, cached_property
 from itertools import islice
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from evaluators import interval
 from forgeline.clip import Clip, Mask, Sound
+from forgeline.code import ROOT, closure
 from forgeline.errors import FactoryError, MediaError
+from forgeline.recipe import digest
 from forgeline.sample import Split
 from forgeline.section import Section
 
@@ -53,19 +57,24 @@ class Figure:
     """A number with all that made it, or the `reason` why there is none (then `value` is None).
 
     `n` counts what was measured: frames, or clips in the mean over a set. `fingerprint` names everything that another
-    choice of would give another number: network and hash of its weights, resizing, colour, region, frames.
+    choice of would give another number: network and hash of its weights, resizing, colour, region, frames, code. `low` and
+    `high` are the ends of a set's 95 % interval (`evaluators.interval`), None where none is given.
     """
 
     value: float | None
     n: int
     fingerprint: Mapping[str, str]
     reason: str | None = None
+    low: float | None = None
+    high: float | None = None
 
     def __post_init__(self) -> None:
         if (self.value is None) == (self.reason is None):
             raise ValueError(f"a figure has a value or a reason, not both: {self.value!r}, {self.reason!r}")
-        if self.value is not None and not math.isfinite(self.value):
-            raise ValueError(f"a figure is finite, not {self.value!r}")
+        if not all(math.isfinite(number) for number in (self.value, self.low, self.high) if number is not None):
+            raise ValueError(f"a figure is finite, not {self.value!r} ({self.low!r} to {self.high!r})")
+        if (self.low is None) != (self.high is None) or (self.value is None and self.low is not None):
+            raise ValueError(f"a figure's interval has two ends, and a value within: {self.low!r} to {self.high!r}")
 
     def record(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -141,6 +150,14 @@ class Frames:
 class Evaluator(Section, ABC):
     """One way to score: of frames (`OfFrames`), or of whole clips (`OfClips`). Its fields are its section of `params.yaml`."""
 
+    clipwise: ClassVar[bool] = True
+    """Whether a set's figures may be the means of what its clips give alone: those that are get their intervals from that."""
+
+    @property
+    def shared(self) -> str | None:
+        """A name for its rows where others have the same: they are then computed and kept once."""
+        return None
+
     @abstractmethod
     def of_sample(self, rows: Rows) -> dict[str, Figure]:
         """Figures of one pair; empty where the method only speaks of sets.
@@ -190,7 +207,14 @@ def measure(pair: Pair, evaluators: Mapping[str, Evaluator], frames: int) -> dic
     of_frames = {name: evaluator for name, evaluator in evaluators.items() if isinstance(evaluator, OfFrames)}
     if fake.media_type == "audio":
         return found | {name: unmeasured(SOUND_ALONE) for name in of_frames}
-    return found | _of_frames(pair, of_frames, min(frames, fake.frames, control.frames))
+    once = {kept_as(name, evaluator): evaluator for name, evaluator in of_frames.items()}
+    seen = _of_frames(pair, once, min(frames, fake.frames, control.frames))
+    return found | {name: seen[kept_as(name, evaluator)] for name, evaluator in of_frames.items()}
+
+
+def kept_as(name: str, evaluator: Evaluator) -> str:
+    """The name of an evaluator's rows, which some share."""
+    return evaluator.shared or name
 
 
 def _of_frames(pair: Pair, evaluators: Mapping[str, OfFrames], n: int) -> dict[str, Rows]:
@@ -217,21 +241,34 @@ def _of_frames(pair: Pair, evaluators: Mapping[str, OfFrames], n: int) -> dict[s
     return {name: _joined(parts) for name, parts in batches.items()}
 
 
+SetKey = tuple[str, str, str, str]
+"""Method, variant, split, and `attribute=value` of those that are in it, or nothing where all are."""
+
+
 @dataclass(frozen=True)
 class Measured:
-    """The rows of one pair, wherever they are kept: `rows` loads what `measure` gave."""
+    """The rows of one pair, wherever they are kept: `rows` loads what `measure` gave.
+
+    `key` names everything that made the rows. `values` are the declared attributes, as `attribute=value`, that figures are
+    given for. `by` names the evaluators that measured it, where that isn't all.
+    """
 
     sample_id: str
     group: tuple[str, str, str]
     rows: Callable[[], Mapping[str, Rows]]
+    key: str = ""
+    values: tuple[str, ...] = ()
+    by: frozenset[str] | None = None
 
 
 @dataclass(frozen=True)
 class Scores:
-    """Figures by sample id and name, and by (method, variant, split) and name; both sorted."""
+    """Figures by sample id and name, and by (method, variant, split) and name; both sorted. `groups` has those of the clips
+    that share an attribute."""
 
     samples: Mapping[str, Mapping[str, Figure]]
     sets: Mapping[tuple[str, str, str], Mapping[str, Figure]]
+    groups: Mapping[SetKey, Mapping[str, Figure]] = field(default_factory=dict)
 
 
 def summarise(measured: Iterable[Measured], evaluators: Mapping[str, Evaluator], frames: int) -> Scores:
@@ -244,19 +281,98 @@ def summarise(measured: Iterable[Measured], evaluators: Mapping[str, Evaluator],
     for one in ordered:
         rows = one.rows()
         samples[one.sample_id] = {}
-        for name, evaluator in evaluators.items():
+        for name, evaluator in _applied(one, evaluators).items():
             reason = _reason(rows[name])
             figures = evaluator.of_sample({} if reason else rows[name])
-            samples[one.sample_id] |= _named(evaluator, figures, frames, reason)
-    sets: dict[tuple[str, str, str], dict[str, Figure]] = {}
-    for group in sorted({one.group for one in ordered}):
-        members = [one for one in ordered if one.group == group]
-        sets[group] = {}
-        for name, evaluator in evaluators.items():
-            reasons: list[str | None] = []
-            figures = evaluator.of_set(_rows_of(name, members, reasons))
-            sets[group] |= _named(evaluator, figures, frames, reasons[0] if reasons and all(reasons) else None)
-    return Scores(samples, sets)
+            samples[one.sample_id] |= _named(evaluator, figures, frames, one.group[1], reason)
+    sets = figures_of_sets(ordered, evaluators, frames, {})
+    return Scores(
+        samples, {key[:3]: figures for key, figures in sets.items() if not key[3]}, {k: f for k, f in sets.items() if k[3]}
+    )
+
+
+Known = MutableMapping[str, Mapping[str, Figure]]
+"""Figures of sets by the hash of all that makes them."""
+
+
+def figures_of_sets(
+    measured: Iterable[Measured], evaluators: Mapping[str, Evaluator], frames: int, known: Known
+) -> dict[SetKey, dict[str, Figure]]:
+    """The figures of all sets, sorted. Those that are `known` are taken from there without a look at rows, and `known` holds
+    what was found afterwards, and no more, where all that was measured has a key."""
+    ordered = sorted(measured, key=lambda one: (one.sample_id, one.group))
+    members: dict[SetKey, list[Measured]] = {}
+    for one in ordered:
+        for value in ("", *one.values):
+            members.setdefault((*one.group, value), []).append(one)
+    found: dict[SetKey, dict[str, Figure]] = {}
+    used: dict[str, Mapping[str, Figure]] = {}
+    alone: dict[tuple[str, str], Mapping[str, Figure]] = {}
+    for key, own in sorted(members.items()):
+        found[key] = {}
+        for name, evaluator in _applied(own[0], evaluators).items():
+            makes = digest([name, evaluator.settings(), _code(evaluator), frames, key[1], [(m.sample_id, m.key) for m in own]])
+            if makes not in used:
+                figures = known[makes] if makes in known and all(m.key for m in own) else None
+                used[makes] = _of_set(name, evaluator, own, frames, alone) if figures is None else figures
+            found[key] |= used[makes]
+    known.clear()
+    known.update(used)
+    return found
+
+
+def _of_set(
+    name: str,
+    evaluator: Evaluator,
+    members: Sequence[Measured],
+    frames: int,
+    alone: MutableMapping[tuple[str, str], Mapping[str, Figure]],
+) -> dict[str, Figure]:
+    """One evaluator's figures of a set; what its clips give by themselves is kept in `alone`, for the groups they are in."""
+    reasons: list[str | None] = []
+    clips: list[Mapping[str, Figure]] = []
+
+    def rows() -> Iterator[Rows]:
+        for one in members:
+            found = one.rows()[name]
+            reasons.append(_reason(found))
+            kept: Rows = {} if reasons[-1] else found
+            if evaluator.clipwise and len(members) > 1:
+                if (one.sample_id, name) not in alone:
+                    alone[one.sample_id, name] = evaluator.of_set([kept])
+                clips.append(alone[one.sample_id, name])
+            yield kept
+
+    figures = evaluator.of_set(rows())
+    figures = {figure: _between(figure, whole, clips) for figure, whole in figures.items()}
+    return _named(evaluator, figures, frames, members[0].group[1], reasons[0] if reasons and all(reasons) else None)
+
+
+def _between(name: str, whole: Figure, clips: Sequence[Mapping[str, Figure]]) -> Figure:
+    """The figure with its interval, where it is the mean of its clips'."""
+    values = np.array([clip[name].value for clip in clips if name in clip and clip[name].value is not None], np.float64)
+    if whole.value is None or len(values) < 2 or not math.isclose(values.mean(), whole.value, rel_tol=1e-9, abs_tol=1e-12):
+        return whole
+    low, high = interval.of_mean(values) or (None, None)
+    return replace(whole, fingerprint=dict(whole.fingerprint) | {"interval": interval.ABOUT}, low=low, high=high)
+
+
+def _applied(one: Measured, evaluators: Mapping[str, Evaluator]) -> Mapping[str, Evaluator]:
+    return {name: evaluator for name, evaluator in evaluators.items() if one.by is None or name in one.by}
+
+
+@cache
+def _code_of(module: str) -> str:
+    """Hash of the evaluators' code that a module rests on."""
+    files = sorted(
+        ROOT.joinpath(*one.split(".")).with_suffix(".py") for one in closure(module) if one.startswith("evaluators.")
+    )
+    return digest({file.stem: file.read_text(encoding="utf-8") for file in files})[:16]
+
+
+def _code(evaluator: Evaluator) -> str:
+    module = type(evaluator).__module__
+    return _code_of(module) if module.startswith("evaluators.") else "not known"
 
 
 def score(pairs: Iterable[Pair], evaluators: Mapping[str, Evaluator], frames: int) -> Scores:
@@ -293,22 +409,18 @@ def _reason(rows: Rows) -> str | None:
     return str(rows[REASON][0]) if REASON in rows else None
 
 
-def _rows_of(name: str, members: Sequence[Measured], reasons: list[str | None]) -> Iterator[Rows]:
-    """One evaluator's rows of each pair, empty where it could not be measured; why goes into `reasons`."""
-    for one in members:
-        rows = one.rows()[name]
-        reasons.append(_reason(rows))
-        yield {} if reasons[-1] else rows
-
-
-def _named(evaluator: Evaluator, figures: Mapping[str, Figure], frames: int, reason: str | None) -> dict[str, Figure]:
-    """An evaluator's figures with the choice of frames, which is not its own, in the fingerprint; with the `reason`, if there
-    is one, where there is no value."""
-    chosen = {"frames": f"at most {frames} a clip, the middles of equal parts"} if isinstance(evaluator, OfFrames) else {}
+def _named(
+    evaluator: Evaluator, figures: Mapping[str, Figure], frames: int, variant: str, reason: str | None
+) -> dict[str, Figure]:
+    """An evaluator's figures with what is not its own in the fingerprint: the choice of frames, the variant, the code; with the
+    `reason`, if there is one, where there is no value."""
+    more = {"variant": variant, "code": _code(evaluator)}
+    if isinstance(evaluator, OfFrames):
+        more["frames"] = f"at most {frames} a clip, the middles of equal parts"
     return {
         name: replace(
             figure,
-            fingerprint=dict(figure.fingerprint) | chosen,
+            fingerprint=dict(figure.fingerprint) | more,
             reason=reason if reason and figure.value is None else figure.reason,
         )
         for name, figure in figures.items()

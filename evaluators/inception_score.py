@@ -5,70 +5,57 @@ It means little for faces, which are no class of ImageNet; it is here because it
 score beside it.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluators.figure import Figure, Frames, OfFrames, Rows
-from evaluators.inception import NetworkName, open_network
+from evaluators import interval
+from evaluators.features import Features, OfFeatures, blocks
+from evaluators.figure import Figure, Rows
 
 REASON = "needs the classes of Inception: set network to inception"
 
 
-class InceptionScore(OfFrames):
-    """1 (all frames alike, or none of any class) to 1008; one split, as it depends on the number of frames."""
+class InceptionScore(OfFeatures):
+    """1 (all frames alike, or none of any class) to 1008; one split, as it depends on the number of frames.
 
-    network: NetworkName = "random"
-    """Only `inception` knows classes."""
+    Only `inception` knows classes.
+    """
 
-    def rows(self, frames: Frames) -> Rows:
-        network = open_network(self.network)
-        if network.classes is None:
-            return {}
-        return {
-            name: _log_softmax(features.astype(np.float64) @ network.classes)
-            for name, features in zip(("control", "fake"), frames.through(network), strict=True)
-        }
-
-    def of_sample(self, rows: Rows) -> dict[str, Figure]:
-        return {}
+    @property
+    def names(self) -> tuple[str, ...]:
+        return ("inception_score", "inception_score_control")
 
     def of_set(self, rows: Iterable[Rows]) -> dict[str, Figure]:
-        names = {"fake": "inception_score", "control": "inception_score_control"}
-        network = open_network(self.network)
-        if network.classes is None:
-            return {figure: Figure(None, 0, {}, REASON) for figure in names.values()}
-        scores = {key: _Score() for key in names}
-        for pair in rows:
-            for key in names if pair else ():
-                scores[key].add(pair[key])
-        return {figure: scores[key].figure(dict(network.fingerprint)) for key, figure in names.items()}
+        if self.network == "random":
+            return {name: Figure(None, 0, {}, REASON) for name in self.names}
+        return super().of_set(rows)
 
+    def of_features(self, features: Features) -> dict[str, Figure]:
+        sides = zip(self.names, (features.fake, features.control), strict=True)
+        return {name: self._figure(features, side) for name, side in sides}
 
-class _Score:
-    """Sums over frames, so that a set of any size takes two numbers a class."""
+    def own(self, n: int) -> Mapping[str, str]:
+        return {"classes": "1008, no bias", "splits": "1", "n": str(n), "interval": f"{interval.ABOUT}, to first order"}
 
-    def __init__(self) -> None:
-        self.n = 0
-        self._negentropy = 0.0
-        self._classes = np.zeros(1008)
+    def _figure(self, features: Features, side: NDArray[np.float32]) -> Figure:
+        """From two passes over the set's features: the mean of the classes first, then how far each frame is from it."""
+        mean = sum((np.exp(self._logs(rows)).sum(axis=0) for _, rows in blocks(side)), np.zeros(1008)) / features.n
+        told = np.log(mean, where=mean > 0, out=np.zeros_like(mean))
+        apart = np.empty(features.n)
+        for part, rows in blocks(side):
+            logs = self._logs(rows)
+            apart[part] = (np.exp(logs) * (logs - told)).sum(axis=1)
+        divergence = float(apart.mean())
+        between = interval.of_influences(divergence, features.by_pair((apart - divergence) / features.n))
+        low, high = np.exp(between).tolist() if between else (None, None)
+        return Figure(float(np.exp(divergence)), features.n, self.about(features.n), low=low, high=high)
 
-    def add(self, logs: NDArray[np.float64]) -> None:
-        for log in logs:  # frame by frame, so that portions leave no trace in the rounding
-            self.n += 1
-            self._negentropy += float(np.exp(log) @ log)
-            self._classes += np.exp(log)
-
-    def figure(self, fingerprint: dict[str, str]) -> Figure:
-        fingerprint |= {"classes": "1008, no bias", "splits": "1", "n": str(self.n)}
-        if not self.n:
-            return Figure(None, 0, fingerprint, "no frames")
-        mean = self._classes / self.n
-        divergence = self._negentropy / self.n - float(mean @ np.log(mean, where=mean > 0, out=np.zeros_like(mean)))
-        return Figure(float(np.exp(divergence)), self.n, fingerprint)
-
-
-def _log_softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
-    logits = logits - logits.max(axis=1, keepdims=True)
-    return np.asarray(logits - np.log(np.exp(logits).sum(axis=1, keepdims=True)))
+    def _logs(self, features: NDArray[np.float64]) -> NDArray[np.float64]:
+        classes = self.opened.classes
+        if classes is None:
+            raise ValueError(REASON)
+        logits = features @ classes
+        logits = logits - logits.max(axis=1, keepdims=True)
+        return np.asarray(logits - np.log(np.exp(logits).sum(axis=1, keepdims=True)))
