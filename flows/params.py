@@ -69,6 +69,10 @@ class Score(Section):
 
     frames: Annotated[int, Field(ge=1, le=10_000)] = 8
     """Frames of a clip that are scored, evenly spread."""
+    groups: tuple[str, ...] = ()
+    """Declared attributes (`glasses`) for whose values figures are given, too."""
+    variants: tuple[str, ...] = ()
+    """Variants that are scored beside the masters, by the evaluators that look at single frames."""
 
 
 class Release(Section):
@@ -146,6 +150,13 @@ class Params(BaseModel):
                 named = [n for n, s in self.generators.items() if isinstance(s, Generator) and s.role != "control"]
                 what = "makes controls, of which every clip needs one" if section else "is not in generators"
                 raise _NamedError(("plan", "shares", name), what, f"there are {', '.join(named)}")
+        return self
+
+    @model_validator(mode="after")
+    def _scored_variants_are_made(self) -> "Params":
+        for name in self.score.variants:
+            if name not in self.variants:
+                raise _NamedError(("score", "variants", name), "is not in variants", f"there are {', '.join(self.variants)}")
         return self
 
     @model_validator(mode="after")

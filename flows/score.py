@@ -1,6 +1,14 @@
-"""Stage `score`: every evaluator over every matched pair, from one decode."""
+"""Stage `score`: every evaluator over every matched pair, from one decode; variants of them by what looks at single frames.
+
+    data/scores/figures.json    numbers for `dvc metrics`: method, variant, split, figure
+    data/scores/about.json      all about each of them, and those of each group: what `python -m flows compare` reads
+    data/scores/rows            what was measured of each pair; kept while the pair stays the same
+
+Figures of sets are kept, too, in .forgeline, under a hash of what they were made from.
+"""
 
 import json
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
@@ -9,10 +17,22 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from evaluators.figure import Evaluator, Measured, Pair, Rows, Scores, measure, summarise
+from evaluators.figure import (
+    Evaluator,
+    Figure,
+    Measured,
+    OfFrames,
+    Pair,
+    Rows,
+    SetKey,
+    figures_of_sets,
+    kept_as,
+    measure,
+    summarise,
+)
 from flows import workspace
 from flows.items import Finished, Item, bring_up_to_date
-from flows.matched import made, matched
+from flows.matched import made, matched, varied
 from forgeline.audio import open_sound
 from forgeline.clip import Clip
 from forgeline.code import code_digest, library_versions
@@ -21,7 +41,7 @@ from forgeline.files import replacing, write_text
 from forgeline.image import open_image
 from forgeline.lock import holding
 from forgeline.plot import bars
-from forgeline.recipe import digest
+from forgeline.recipe import canonical, digest
 from forgeline.sample import Sample
 from forgeline.video import open_video, read_masks
 
@@ -30,9 +50,13 @@ if TYPE_CHECKING:  # it imports every plug-in, for which the workers have no use
 
 ROWS = workspace.SCORES / "rows"
 FIGURES = workspace.SCORES / "figures.json"
+ABOUT = workspace.SCORES / "about.json"
 PLOT = workspace.SCORES / "by_method.svg"
+KNOWN = workspace.LOCAL / "figures.json"
 MEASURING = ("pesq", "pystoi", "pyworld-prebuilt")
 """Libraries that make figures and no samples."""
+
+Sets = Mapping[SetKey, Mapping[str, Figure]]
 
 
 @dataclass(frozen=True)
@@ -43,31 +67,47 @@ class _Job(Item):
     frames: int
 
 
-def score(params: "Params") -> Scores:
+def score(params: "Params") -> Sets:
     """Bring data/scores up to date: rows a pair, figures a sample in their manifest, figures a set for `dvc metrics`."""
-    evaluators = {name: e for name, e in params.evaluators.items() if isinstance(e, Evaluator)}
     with holding(workspace.lock("score")):
-        rows = [s for s in matched(made(params.generators)) if s.reason is None]
+        jobs = list(_jobs(params))
+        done = bring_up_to_date(ROWS, jobs, _measure, "score")
+        for lost in (s for s in done if s.reason is not None):
+            raise PromiseError(lost.sample_id, f"can't be scored ({lost.reason})", "report it: it was read back when sealed")
+        measured = [_measured(job.sample, job.key, params.score.groups, frozenset(job.evaluators)) for job in jobs]
+        known = _known()
+        sets = figures_of_sets(measured, _evaluators(params), params.score.frames, known)
+        write_text(KNOWN, json.dumps({key: {n: f.record() for n, f in own.items()} for key, own in known.items()}))
+        sets = {key: {n: _encoded(f, _encoding(params, key)) for n, f in own.items()} for key, own in sets.items()}
+        _write(sets)
+    return sets
+
+
+def _jobs(params: "Params") -> Iterator[_Job]:
+    """A job for each fake or twin that stands in its pair, and for those of its variants that params name."""
+    evaluators = _evaluators(params)
+    of_frames: dict[str, Evaluator] = {name: e for name, e in evaluators.items() if isinstance(e, OfFrames)}
+    for variant in ("master", *params.score.variants):
+        found = made(params.generators) if variant == "master" else varied([variant])
+        rows = [s for s in matched(found) if s.reason is None and (variant == "master" or s.media_type != "audio")]
         controls = {s.sample_id: s for s in rows if s.role == "control"}
         of_clip = {s.parents[0]: s for s in controls.values() if s.media_type == "video"}
+        asked = evaluators if variant == "master" else of_frames
         makes = [
-            {name: [e.settings(), code_digest(type(e).__module__)] for name, e in evaluators.items()},
-            params.score.settings(),
+            {name: [e.settings(), code_digest(type(e).__module__)] for name, e in asked.items()},
+            {"frames": params.score.frames},
             [code_digest("evaluators.figure", "forgeline.video", "forgeline.image", "forgeline.audio"), library_versions()],
             {name: _version(name) for name in MEASURING},
         ]
-        jobs = []
         for sample in (s for s in rows if s.role != "control"):
             control = controls[str(sample.pair_id)]
             source = _source(sample, of_clip)
             key = digest([sample.sha256, control.sha256, source and source.sha256, repr(sample), makes])
-            jobs.append(_Job(sample.sample_id, key, sample, control, source, evaluators, params.score.frames))
-        done = bring_up_to_date(ROWS, jobs, _measure, "score")
-        for lost in (s for s in done if s.reason is not None):
-            raise PromiseError(lost.sample_id, f"can't be scored ({lost.reason})", "report it: it was read back when sealed")
-        scores = summarise([_measured(s) for s in done], evaluators, params.score.frames)
-        _write(scores)
-    return scores
+            yield _Job(sample.sample_id, key, sample, control, source, asked, params.score.frames)
+
+
+def _evaluators(params: "Params") -> dict[str, Evaluator]:
+    return {name: e for name, e in params.evaluators.items() if isinstance(e, Evaluator)}
 
 
 def _measure(job: _Job) -> Finished:
@@ -77,9 +117,10 @@ def _measure(job: _Job) -> Finished:
     except MediaError as error:
         return Finished(replace(sample, reason=f"{error.what}; {error.todo}"), ())
     path = _rows_file(sample)
-    flat = {f"{name}/{key}": array for name, rows in found.items() for key, array in rows.items()}
+    kept = {name: kept_as(name, evaluator) for name, evaluator in job.evaluators.items()}
+    flat = {f"{kept[name]}/{key}": array for name, rows in found.items() for key, array in rows.items()}
     with replacing(path) as part, part.open("wb") as file:
-        np.savez(file, allow_pickle=False, evaluators=np.array(sorted(found)), **flat)
+        np.savez(file, allow_pickle=False, evaluators=np.array(sorted(kept.items())), **flat)
     own = summarise([_measured(sample)], job.evaluators, job.frames).samples[sample.sample_id]
     figures = {name: figure.value for name, figure in own.items() if figure.value is not None}
     return Finished(replace(sample, scores={**sample.scores, **figures}), (path,))
@@ -133,45 +174,89 @@ def _rows_file(sample: Sample) -> Path:
     return ROWS / f"{sample.sample_id}.npz"
 
 
-def _measured(sample: Sample) -> Measured:
+def _measured(sample: Sample, key: str = "", groups: tuple[str, ...] = (), by: frozenset[str] | None = None) -> Measured:
     group = (sample.method, sample.variant, sample.split or "train")
-    return Measured(sample.sample_id, group, partial(_load, _rows_file(sample)))
+    values = tuple(f"{name}={sample.attributes[name]}" for name in groups if name in sample.attributes)
+    return Measured(sample.sample_id, group, partial(_Stored, _rows_file(sample)), key, values, by)
 
 
-def _load(path: Path) -> dict[str, Rows]:
-    with np.load(path, allow_pickle=False) as parts:
-        found: dict[str, dict[str, Any]] = {str(name): {} for name in parts["evaluators"]}
-        for full in parts.files:
-            name, _, key = full.partition("/")
-            if key:
-                found[name][key] = parts[full]
-    return dict(found)
+class _Stored(Mapping[str, Rows]):
+    """The rows in a file, of which those are read that are asked for."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __getitem__(self, name: str) -> Rows:
+        with np.load(self._path, allow_pickle=False) as parts:
+            kept = _kept_names(parts)[name]
+            return {full.rpartition("/")[2]: parts[full] for full in parts.files if full.rpartition("/")[0] == kept}
+
+    def __iter__(self) -> Iterator[str]:
+        with np.load(self._path, allow_pickle=False) as parts:
+            return iter(_kept_names(parts))
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
 
 
-def _write(scores: Scores) -> None:
+def _kept_names(parts: Any) -> dict[str, str]:
+    """By an evaluator's name, that under which its rows are kept."""
+    return dict(parts["evaluators"].tolist())
+
+
+def _known() -> dict[str, Mapping[str, Figure]]:
+    """The figures of sets that the last run left; none where their file is missing or broken."""
+    try:
+        kept = json.loads(KNOWN.read_text(encoding="utf-8"))
+        return {key: {name: Figure(**figure) for name, figure in own.items()} for key, own in kept.items()}
+    except (OSError, ValueError, TypeError, AttributeError):
+        return {}
+
+
+def _encoding(params: "Params", key: SetKey) -> str:
+    """How a set's films were encoded."""
+    variant = key[1]
+    return canonical((params.seal.encoding if variant == "master" else params.variants[variant]).settings())
+
+
+def _encoded(figure: Figure, encoding: str) -> Figure:
+    return replace(figure, fingerprint=dict(figure.fingerprint) | {"encoding": encoding})
+
+
+def _write(sets: Sets) -> None:
     """Figures for `dvc metrics show` (numbers alone), all about them, and a picture for `dvc plots show`."""
     numbers: dict[str, Any] = {}
-    about: dict[str, Any] = {}
+    about: list[dict[str, Any]] = []
     panels: dict[str, dict[str, float]] = {}
-    for (method, variant, split), figures in sorted(scores.sets.items()):
+    for (method, variant, split, group), figures in sorted(sets.items()):
+        whole = sets[method, variant, split, ""]
         for name, figure in sorted(figures.items()):
-            about.setdefault(method, {}).setdefault(variant, {}).setdefault(split, {})[name] = figure.record()
-            if figure.value is not None:
+            if group and figure.value is None and whole[name].value is None:
+                continue  # one reason is enough
+            place = {"method": method, "variant": variant, "split": split, "group": group, "name": name}
+            about.append(place | figure.record())
+            if figure.value is not None and not group:
                 shown = round(figure.value, 6)
                 numbers.setdefault(method, {}).setdefault(variant, {}).setdefault(split, {})[name] = shown
-                panels.setdefault(name, {})[f"{method}, {split}"] = shown
+                if variant == "master":
+                    panels.setdefault(name, {})[f"{method}, {split}"] = shown
     write_text(FIGURES, json.dumps(numbers, indent=1, sort_keys=True) + "\n")
-    write_text(workspace.SCORES / "about.json", json.dumps(about, indent=1, sort_keys=True) + "\n")
+    lines = ",\n".join(canonical(one) for one in about)
+    write_text(ABOUT, f'{{"figures": [\n{lines}\n]}}\n')
     write_text(PLOT, bars(dict(sorted(panels.items())), "Figures by method and split"))
 
 
-def show(scores: Scores) -> str:
-    """The sets' figures as a table."""
-    lines = [f"{'method':<16} {'split':<6} {'figure':<28} {'value':>10} {'n':>6}"]
-    for (method, _, split), figures in sorted(scores.sets.items()):
+def show(sets: Sets) -> str:
+    """The sets' figures as a table; those of groups are in `ABOUT` alone."""
+    lines = [f"{'method':<16} {'variant':<7} {'split':<6} {'figure':<28} {'value':>10} {'95 %':>22} {'n':>6}"]
+    whole = {key: figures for key, figures in sorted(sets.items()) if not key[3]}
+    for (method, variant, split, _), figures in whole.items():
         for name, figure in sorted(figures.items()):
             if figure.value is not None:
-                lines.append(f"{method:<16} {split:<6} {name:<28} {figure.value:>10.4f} {figure.n:>6}")
-    absent = {(name, str(f.reason)) for figures in scores.sets.values() for name, f in figures.items() if f.value is None}
+                between = "" if figure.low is None else f"{figure.low:.4f} to {figure.high:.4f}"
+                lines.append(
+                    f"{method:<16} {variant:<7} {split:<6} {name:<28} {figure.value:>10.4f} {between:>22} {figure.n:>6}"
+                )
+    absent = {(name, str(f.reason)) for figures in whole.values() for name, f in figures.items() if f.value is None}
     lines += [f"no {name}: {reason}" for name, reason in sorted(absent)]
     return "\n".join(lines)
