@@ -85,11 +85,15 @@ def change(before: Figure, after: Figure) -> float:
     """`after - before`. Raises FigureError where the fingerprints differ, or one of the two is not there."""
     if before.value is None or after.value is None:
         raise FigureError("figure", before.reason or after.reason or "", "compare figures that are both there")
-    if dict(before.fingerprint) != dict(after.fingerprint):
-        keys = sorted(before.fingerprint.keys() | after.fingerprint.keys())
-        unlike = [key for key in keys if before.fingerprint.get(key) != after.fingerprint.get(key)]
-        raise FigureError("figure", f"not made alike ({', '.join(unlike)})", "score both sets with the same settings")
+    differs = unlike(before.fingerprint, after.fingerprint)
+    if differs:
+        raise FigureError("figure", f"not made alike ({', '.join(differs)})", "score both sets with the same settings")
     return after.value - before.value
+
+
+def unlike(before: Mapping[str, str], after: Mapping[str, str]) -> list[str]:
+    """The keys in which two fingerprints differ, sorted: none where the figures can be compared."""
+    return [key for key in sorted(before.keys() | after.keys()) if before.get(key) != after.get(key)]
 
 
 @dataclass(frozen=True)

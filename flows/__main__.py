@@ -59,6 +59,11 @@ def _parser() -> argparse.ArgumentParser:
     stage("generate", _generate, "make and seal what the plan says", "generator")
     stage("variants", _variants, "encode sealed videos as others would, both classes alike", "variant")
     stage("score", _score, "every evaluator over every pair")
+    command = add(
+        "compare", _compare, "what changed in the figures between two versions, which are git revisions, or . for here"
+    )
+    command.add_argument("before")
+    command.add_argument("after")
     stage("audit", _audit, "check what a release promises")
     stage("release", _release, "the gated, split, sharded dataset with its card")
     stage("sign", _sign, "sign what was released, where that isn't signed yet: see docs/provenance.md")
@@ -164,6 +169,12 @@ def _score(options: argparse.Namespace) -> None:
     from flows.score import score, show
 
     print(show(score(params)))
+
+
+def _compare(options: argparse.Namespace) -> None:
+    from flows.compare import compare
+
+    print(compare(options.before, options.after))
 
 
 def _audit(options: argparse.Namespace) -> None:

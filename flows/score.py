@@ -78,7 +78,8 @@ def score(params: "Params") -> Sets:
         known = _known()
         sets = figures_of_sets(measured, _evaluators(params), params.score.frames, known)
         write_text(KNOWN, json.dumps({key: {n: f.record() for n, f in own.items()} for key, own in known.items()}))
-        sets = {key: {n: _encoded(f, _encoding(params, key)) for n, f in own.items()} for key, own in sets.items()}
+        films = {job.sample.method for job in jobs if job.sample.media_type == "video"}
+        sets = {key: _encoded(figures, params, key[1]) if key[0] in films else figures for key, figures in sets.items()}
         _write(sets)
     return sets
 
@@ -213,14 +214,11 @@ def _known() -> dict[str, Mapping[str, Figure]]:
         return {}
 
 
-def _encoding(params: "Params", key: SetKey) -> str:
-    """How a set's films were encoded."""
-    variant = key[1]
-    return canonical((params.seal.encoding if variant == "master" else params.variants[variant]).settings())
-
-
-def _encoded(figure: Figure, encoding: str) -> Figure:
-    return replace(figure, fingerprint=dict(figure.fingerprint) | {"encoding": encoding})
+def _encoded(figures: dict[str, Figure], params: "Params", variant: str) -> dict[str, Figure]:
+    """Figures of films, with how those were encoded in the fingerprints."""
+    settings = (params.seal.encoding if variant == "master" else params.variants[variant]).settings()
+    more = {"encoding": canonical(settings)}
+    return {name: replace(figure, fingerprint=dict(figure.fingerprint) | more) for name, figure in figures.items()}
 
 
 def _write(sets: Sets) -> None:
