@@ -92,7 +92,10 @@ def whole(folder: Path, weights: Path, n: int) -> None:
     }
     print(f"{2 * n} PNG files of {SIDE} px, from files to figures")
     apart = [0.0]
-    with _timed("evaluators.fid", "frechet_distance", apart), _timed("scipy.linalg", "sqrtm", apart):
+    roots = (("evaluators.fid", "frechet_distance"), ("scipy.linalg", "sqrtm"), ("numpy.linalg", "eigvals"))
+    with contextlib.ExitStack() as stack:
+        for root in roots:
+            stack.enter_context(_timed(*root, apart))
         for name, work in (ours | rivals).items():
             start, apart[0] = time.process_time(), 0.0
             with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
@@ -124,10 +127,10 @@ def draw(sides: list[Path], n: int) -> None:
     """Cut-outs of photographs; those of the second folder are noisier."""
     import cv2
     import numpy as np
-    from skimage import data
 
     rng = np.random.default_rng(0)
-    shots = [getattr(data, name)() for name in ("astronaut", "chelsea", "coffee", "rocket")]
+    photographs = import_module("skimage.data")
+    shots = [getattr(photographs, name)() for name in ("astronaut", "chelsea", "coffee", "rocket")]
     for noise, folder in enumerate(sides):
         folder.mkdir()
         for at in range(n):
