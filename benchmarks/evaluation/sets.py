@@ -82,7 +82,7 @@ def whole(folder: Path, weights: Path, n: int) -> None:
     sides = [folder / name for name in ("one", "other")]
     draw(sides, n)
     rivals = dict(_rivals(sides, weights))
-    ours = {
+    ours: dict[str, Callable[[], str]] = {
         "Forgeline, FID": lambda: _ours(sides, "fp32", ("fid",)),
         "Forgeline, FID, KID, IS": lambda: _ours(sides, "fp32", ("fid", "kid", "inception_score")),
         "Forgeline, FID, KID, IS, precision, recall": lambda: _ours(
