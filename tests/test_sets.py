@@ -85,6 +85,21 @@ def test_kid_is_its_formula(sizes: Sequence[int], monkeypatch: pytest.MonkeyPatc
     assert low is None or high is None or low < value < high
 
 
+def test_an_interval_of_kid_is_of_pairs_that_are_drawn_and_never_compared_with_themselves() -> None:
+    of = features(1, (2, 3, 4, 1, 2))
+    one, other = of.control.astype(float), of.fake.astype(float)
+    kernels = [(a @ b.T / DIMS + 1) ** 3 for a, b in ((one, one), (other, other), (one, other))]
+    same, twice = of.pair[:, None] == of.pair, np.eye(of.n, dtype=bool)
+    found = []
+    for drawn in interval.draws(5):
+        times = drawn[of.pair]
+        weights = np.where(same, times[:, None], np.outer(times, times))
+        others = np.where(twice, 0, weights)
+        means = [np.average(k, weights=w) for k, w in zip(kernels, (others, others, weights), strict=True) if w.any()]
+        found.append(means[0] + means[1] - 2 * means[2] if len(means) == 3 else -2 * means[0])
+    assert kernel_distance(of)[1:] == pytest.approx(interval.percentiles(np.array(found)), rel=1e-9)
+
+
 def test_kid_of_subsets_is_the_formula_on_each() -> None:
     of = features(2, (4,) * 5)
     whole = list(subset_distances(of.control, of.fake, 3, of.n))
@@ -148,10 +163,10 @@ def test_precision_recall_density_coverage_are_their_formulas(k: int, at_once: i
     assert [figures[f"{n}_random"].value for n in ("precision", "recall", "density", "coverage")] == pytest.approx(found)
 
 
-def test_frames_that_are_all_alike_are_within_their_own_balls() -> None:
-    still = np.full((9, DIMS), 1e3 / 3, np.float32)
-    found = PrecisionRecall(k=2).of_set(rows(Features(still, still, np.array([9]))))
-    assert [found[f"{n}_random"].value for n in ("precision", "recall", "coverage")] == [1.0, 1.0, 1.0]
+def test_frames_that_are_alike_are_within_their_own_balls() -> None:
+    """Also where rounding leaves something of their distance, which is 0."""
+    still = np.repeat(RNG(1).normal(100, 30, (40, 301)).astype(np.float32), 4, axis=0)
+    assert [values.min() for values in neighbours(still, still[::-1].copy(), 2)] == [1.0, 1.0, 2.0, 1.0]
 
 
 # --- Intervals
