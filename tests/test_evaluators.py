@@ -304,6 +304,15 @@ def test_inception_is_pytorch_fids(inception: Path, tmp_path: Path, monkeypatch:
     assert figures["fid"].fingerprint["weights"] == weights_module.weights_sha256("inception")
 
 
+def test_bf16_is_nearly_the_same_and_another_figure(inception: Path) -> None:
+    shown = pictures(RNG(4), 1, 60, 80)
+    plain, fast = open_network("inception"), open_network("inception", "bf16")
+    expected, found = plain(shown), fast(shown)
+    assert found.dtype == np.float32
+    assert 0 < np.abs(found - expected).mean() < 0.02 * np.abs(expected).mean()
+    assert {key for key in plain.fingerprint if plain.fingerprint[key] != fast.fingerprint[key]} == {"precision"}
+
+
 def test_inception_score_is_its_formula(inception: Path) -> None:
     """The formula in its plain form, on the logits of the whole network without the bias."""
     shown = pictures(RNG(3), 4, 60, 80)
