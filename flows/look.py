@@ -2,18 +2,18 @@
 
 import html
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from string import Template
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 
 from flows.matched import made
-from flows.params import Params
 from forgeline.audio import open_sound
 from forgeline.clip import MediaType, Picture, Segment, Sound
 from forgeline.errors import FactoryError
@@ -22,6 +22,9 @@ from forgeline.hearing import spectra
 from forgeline.image import open_image, write_image
 from forgeline.sample import Sample
 from forgeline.video import open_video, read_masks
+
+if TYPE_CHECKING:  # it imports every plug-in
+    from flows.params import Params
 
 OUT = Path("build/look")
 SIDE = 192
@@ -35,7 +38,7 @@ _SPECTRUM_S, _STEP_S, _DEEPEST_DB = 0.032, 0.008, -80
 
 
 @dataclass(frozen=True)
-class _Strip:
+class Strip:
     """One of the things that are shown beside each other: its name, whom it shows, the file, how many moments of it.
 
     `segments` are when it was changed.
@@ -55,7 +58,7 @@ class _Strip:
         return (open_sound if self.kind == "audio" else open_video)(self.path).sound()
 
 
-def look(names: Sequence[str], params: Params) -> list[Path]:
+def look(names: Sequence[str], params: "Params") -> list[Path]:
     """Write a sheet and a page for each generator (all, or those named) to build/look, and give the paths.
 
     A row is a sample: its target's control, its source's, itself and its mask, at the same moments, or their spectrograms
@@ -71,12 +74,12 @@ def look(names: Sequence[str], params: Params) -> list[Path]:
         if own[0].media_type == "image":
             own = own[:MOST_IMAGES]
             lines = _images(own)
-            figures = [_figure(s, [strip for strip in _strips(s, rows) if strip.name == s.method]) for s in own]
+            figures = [_figure(s, [strip for strip in strips_of(s, rows) if strip.name == s.method]) for s in own]
         else:
             lines, figures = [], []
             for sample in own[:MOST_CLIPS]:
-                strips = _strips(sample, rows)
-                lines.append(np.hstack([tile for strip in strips for tile in _tiles(strip)]))
+                strips = strips_of(sample, rows)
+                lines.append(np.hstack([tile for strip in strips for tile in tiles_of(strip)]))
                 figures.append(_figure(sample, strips))
         sheet, page = OUT / f"{name}.png", OUT / f"{name}.html"
         widest = max(line.shape[1] for line in lines)  # a sample whose source has no control has a strip less
@@ -90,29 +93,30 @@ def look(names: Sequence[str], params: Params) -> list[Path]:
     return written
 
 
-def _strips(sample: Sample, rows: dict[str, Sample]) -> list[_Strip]:
+def strips_of(sample: Sample, rows: Mapping[str, Sample]) -> list[Strip]:
     """What is shown of a sample, from left to right; a control stands for the clip that it was made of."""
     kind = sample.media_type
     control_of = {s.parents[0]: s for s in rows.values() if s.role == "control" and s.media_type == kind}
     target = rows[str(sample.pair_id)]
     strips = []
     if sample.role != "control" and sample.parents:
-        strips.append(_Strip("target", target.target_id or "", Path(target.media), MOMENTS, kind))
+        strips.append(Strip("target", target.target_id or "", Path(target.media), MOMENTS, kind))
     for parent in sample.parents[1:]:
         if parent in control_of:
             source = control_of[parent]
-            strips.append(_Strip("source", source.target_id or "", Path(source.media), 1, kind))
-    strips.append(_Strip(sample.method, sample.apparent_id or "", Path(sample.media), MOMENTS, kind, sample.segments))
+            strips.append(Strip("source", source.target_id or "", Path(source.media), 1, kind))
+    strips.append(Strip(sample.method, sample.apparent_id or "", Path(sample.media), MOMENTS, kind, sample.segments))
     if sample.mask and sample.role != "control":
-        strips.append(_Strip("mask", "", Path(sample.mask), MOMENTS, kind))
+        strips.append(Strip("mask", "", Path(sample.mask), MOMENTS, kind))
     return strips
 
 
-def _tiles(strip: _Strip) -> list[Picture]:
+def tiles_of(strip: Strip) -> list[Picture]:
+    """The pictures of a strip, as high as `SIDE`, left to right: one a moment, or the spectrogram of a sound."""
     return [_spectrogram(strip)] if strip.kind == "audio" else _moments(strip)
 
 
-def _spectrogram(strip: _Strip) -> Picture:
+def _spectrogram(strip: Strip) -> Picture:
     """Time to the right, frequency upwards to half the rate; as wide as the moments of a film."""
     size = SIDE, SIDE * strip.moments
     sound = strip.sound
@@ -127,11 +131,11 @@ def _spectrogram(strip: _Strip) -> Picture:
     return np.ascontiguousarray(drawn[..., ::-1])
 
 
-def _moments(strip: _Strip) -> list[Picture]:
+def _moments(strip: Strip) -> list[Picture]:
     """Tiles of a strip at evenly spread moments."""
-    clip = open_video(strip.path)
+    clip = (open_image if strip.kind == "image" else open_video)(strip.path)
     frames, pictures = clip.frames, clip.pictures()
-    if strip.name == "mask":
+    if strip.name == "mask" and strip.kind == "video":
         pictures = (np.repeat(mask[..., None], 3, axis=2) for mask in read_masks(strip.path))
     at = [(2 * i + 1) * frames // (2 * strip.moments) for i in range(strip.moments)]
     return [_tile(picture) for number, picture in enumerate(islice(pictures, at[-1] + 1)) if number in at]
@@ -153,7 +157,7 @@ def _tile(picture: Picture) -> Picture:
     return tile
 
 
-def _figure(sample: Sample, strips: Sequence[_Strip]) -> str:
+def _figure(sample: Sample, strips: Sequence[Strip]) -> str:
     """One row of the page: the files themselves, side by side, with one bar of controls for all that play."""
     heard = [strip for strip in strips if strip.sound is not None]
     loudest = max((float(np.abs(strip.sound.samples).max(initial=0)) for strip in heard if strip.sound), default=0.0)
@@ -194,7 +198,7 @@ def _figure(sample: Sample, strips: Sequence[_Strip]) -> str:
     return f"<figure>{''.join(shown)}{controls}{caption}</figure>"
 
 
-def _timeline(strip: _Strip, seconds: float, loudest: float) -> str:
+def _timeline(strip: Strip, seconds: float, loudest: float) -> str:
     """What is below a player, as SVG: the wave, when pictures and sound were changed, and a line for the time that is shown."""
     sound, parts = strip.sound, []
     if sound is not None and len(sound.samples):
