@@ -75,6 +75,13 @@ class Score(Section):
     """Variants that are scored beside the masters, by the evaluators that look at single frames."""
 
 
+class Report(Section):
+    """The page by which a version is accepted or refused."""
+
+    baseline: str | None = None
+    """The version whose figures this one's are compared with: a tag or commit of this repository; None for none."""
+
+
 class Release(Section):
     """The dataset that a version tag points to."""
 
@@ -99,6 +106,7 @@ class Params(BaseModel):
     variants: dict[str, Variant]
     score: Score
     evaluators: dict[str, Section]
+    report: Report
     release: Release
 
     @field_validator("sources", mode="before")
