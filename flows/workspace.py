@@ -11,6 +11,8 @@ MADE = Path("data/made")
 VARIANTS = Path("data/variants")
 SCORES = Path("data/scores")
 AUDIT = Path("data/audit")
+REPORT = Path("data/report")
+RATINGS = Path("data/ratings")
 RELEASE = Path("data/release")
 LOCAL = Path(".forgeline")
 """What is of no use to anyone else: locks, caches."""
