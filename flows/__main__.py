@@ -65,6 +65,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("before")
     command.add_argument("after")
     stage("audit", _audit, "check what a release promises")
+    stage("report", _report, "a page by which a person accepts or refuses a version")
     stage("release", _release, "the gated, split, sharded dataset with its card")
     stage("sign", _sign, "sign what was released, where that isn't signed yet: see docs/provenance.md")
     command = add("verify", _verify, "check a release, a part of it or a file of it against its signatures")
@@ -182,6 +183,16 @@ def _audit(options: argparse.Namespace) -> None:
     from flows.audit import FILE, audit
 
     print("audit: passed" if audit(params) else f"audit: FAILED; see {FILE}")
+
+
+def _report(options: argparse.Namespace) -> None:
+    params = _params()
+    from flows.report import PAGE, report
+    from flows.stage_flows import show_in_ui
+
+    told = report(params)
+    show_in_ui("report", told.markdown, told.table)
+    print(f"report: {PAGE}")
 
 
 def _release(options: argparse.Namespace) -> None:

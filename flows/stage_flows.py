@@ -53,6 +53,16 @@ def run_stage(stage: str, of: str | None, run: Callable[[], None]) -> None:
         SPREAD.reset(token)
 
 
+def show_in_ui(key: str, markdown: str, table: list[dict[str, Any]]) -> None:
+    """Keep a text and a table beside the run of a stage, where that is a flow; else do nothing."""
+    if not os.environ.get(API):
+        return
+    from prefect.artifacts import create_markdown_artifact, create_table_artifact
+
+    create_markdown_artifact(markdown, key=key)
+    create_table_artifact(table, key=f"{key}-table")
+
+
 def require_server() -> None:
     """FactoryError unless the Prefect server of PREFECT_API_URL answers. Prefect never gets to start one of its own."""
     os.environ["PREFECT_SERVER_ALLOW_EPHEMERAL_MODE"] = "false"

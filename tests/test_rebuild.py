@@ -258,6 +258,19 @@ def test_stage_is_a_flow_where_there_is_a_server(server: Server, clone: Checkout
     assert [[(row["items"], row["died"]) for row in rows] for rows in tables] == [[(4, 0)], [(4, 0)]]
 
 
+def test_the_report_is_kept_beside_its_run(server: Server, clone: Checkout) -> None:
+    page = clone.path / "data/report/index.html"
+    before = page.read_bytes()
+    page.unlink()
+    clone.flows("report", **server.env)
+    assert page.read_bytes() == before
+    (run,) = server.ask("flow_runs/filter", {"flow_runs": {"name": {"any_": ["report"]}}})
+    found = server.ask("artifacts/filter", {"flow_runs": {"id": {"any_": [run["id"]]}}})
+    shown = {artifact["key"]: artifact["data"] for artifact in found}
+    assert shown["report"].startswith("**audit passed**")
+    assert {"check": "marks", "passed": True, "found": 0} in json.loads(shown["report-table"])
+
+
 def test_stage_without_a_server_does_not_import_prefect(clone: Checkout) -> None:
     probe = "import sys; from flows.__main__ import main; code = main(['audit']); sys.exit(code or 'prefect' in sys.modules)"
     clone.run("python", "-c", probe)
