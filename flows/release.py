@@ -256,6 +256,7 @@ person's own face) are in a config of their own.
 
 Every mark was read back from the finished file before the file got its name, with {key}. The audit compared plan, records
 and files, splits, pairs and terms, and passed. What is behind each figure: `data/scores/about.json` of the same version.
+`data/report/index.html` shows on one page what was counted, measured and left undecided.
 
 ```json
 {FIGURES.read_text(encoding="utf-8").rstrip()}
