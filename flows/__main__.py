@@ -191,7 +191,7 @@ def _report(options: argparse.Namespace) -> None:
     from flows.stage_flows import show_in_ui
 
     told = report(params)
-    show_in_ui("report", told.markdown, told.table)
+    show_in_ui("verdict", told.markdown, told.table)
     print(f"report: {PAGE}")
 
 
