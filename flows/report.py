@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 
+from evaluators.figure import unlike
 from flows import workspace
 from flows.compare import About, Key, about, lines_of
 from flows.coverage import FEWEST, FEWEST_PEOPLE, Cell, Coverage, Seen, coverage
@@ -427,15 +428,16 @@ def _badness(line: Mapping[str, Any]) -> tuple[Any, ...]:
 
 @dataclass(frozen=True)
 class _Figures:
-    """The figures of sets. `tables`: by figure's name, (method, variant) → split → its record; `apart`: the groups whose
-    interval lies beside that of their whole set, of `groups` that were compared; `absent`: name and reason → methods;
-    `prints`: name → the fingerprints behind it; `left`: how many cells had no room."""
+    """The figures of sets. `tables`: by figure's name, (method, variant) → split → its record; `apart`: those of groups whose
+    interval lies beside that of their whole set, of `groups` that can be compared with it (`small` can't); `absent`: name and
+    reason → methods; `prints`: name → the fingerprints behind it; `left`: how many cells had no room."""
 
     why: str
     all: list[dict[str, Any]]
     tables: dict[str, dict[tuple[str, str], dict[str, dict[str, Any]]]] = field(default_factory=dict)
     apart: list[dict[str, Any]] = field(default_factory=list)
     groups: int = 0
+    small: int = 0
     absent: list[tuple[str, str, str]] = field(default_factory=list)
     prints: dict[str, list[dict[str, str]]] = field(default_factory=dict)
     left: int = 0
@@ -467,11 +469,16 @@ def _arranged(figures: list[dict[str, Any]]) -> _Figures:
             if figure["fingerprint"] not in prints[figure["name"]]:
                 prints[figure["name"]].append(figure["fingerprint"])
     of_all = {_key(f): f for f in whole}
-    groups = [f for f in figures if f["group"] and None not in (f["value"], f["low"], f["high"])]
-    apart = []
-    for figure in groups:
+    of_groups = [f for f in figures if f["group"] and f["value"] is not None]
+    groups, apart = 0, []
+    for figure in of_groups:
         every = of_all.get(_key(figure | {"group": ""}), {"low": None, "high": None})
-        if None not in (every["low"], every["high"]) and _beside(figure, every):
+        bounds = figure["low"], figure["high"], every["low"], every["high"]
+        # An interval over two clips tells nothing; nor can what the number of frames biases be held against another number.
+        if None in bounds or figure["n"] < FEWEST or unlike(figure["fingerprint"], every["fingerprint"]):
+            continue
+        groups += 1
+        if _beside(figure, every):
             apart.append(figure | {"all": every, "distance": _distance(figure, every)})
     apart.sort(key=lambda f: (-f["distance"], _key(f)))
     return _Figures(
@@ -479,7 +486,8 @@ def _arranged(figures: list[dict[str, Any]]) -> _Figures:
         all=figures,
         tables=tables,
         apart=apart,
-        groups=len(groups),
+        groups=groups,
+        small=len(of_groups) - groups,
         absent=[(name, why, ", ".join(sorted(methods))) for (name, why), methods in sorted(absent.items())],
         prints=dict(sorted(prints.items())),
         left=max(cells - MOST_CELLS, 0),

@@ -190,11 +190,12 @@ def figures() -> list[dict[str, Any]]:
     found = [figure("ssim", "blend_swap", split, 0.9 + at / 50, 0.01) for at, split in enumerate(SPLITS)]
     found += [figure("frechet", "blend_swap", split, 0.25) for split in SPLITS]
     found += [figure("pitch", "speech", "train", -7.25, 0.5), figure("pitch", "blend_swap", "val", None)]
-    found += [
-        figure("ssim", "blend_swap", "train", 0.8, 0.01, "glasses=round"),
-        figure("ssim", "blend_swap", "val", 0.925, 0.01, "glasses=none"),
-    ]
-    found += [figure("ssim", "blend_swap", "test", 0.5, 0.01, f"hat={EVIL}")]
+    for split, value, group in (("train", 0.8, "glasses=round"), ("val", 0.925, "glasses=none"), ("test", 0.5, f"hat={EVIL}")):
+        found.append(figure("ssim", "blend_swap", split, value, 0.01, group, n=5))
+    # Of too few clips, made otherwise than the whole, and without an interval.
+    found.append(figure("ssim", "blend_swap", "train", 0.3, 0.01, "hat=none", n=4))
+    found.append(figure("ssim", "blend_swap", "val", 0.3, 0.01, "hat=none", n=5, fingerprint={"net": EVIL, "n": "5"}))
+    found.append(figure("frechet", "blend_swap", "val", 0.9, 0.01, "hat=none", n=5))
     return found
 
 
@@ -598,7 +599,7 @@ def test_shortcuts_come_worst_first(place: Path) -> None:
 
 def test_groups_that_stand_apart_come_farthest_first(place: Path) -> None:
     told = module._figures()
-    assert told.groups == 3
+    assert (told.groups, told.small) == (3, 3)
     assert [(f["group"].split("=")[0], f["split"]) for f in told.apart] == [("hat", "test"), ("glasses", "train")]
 
 
