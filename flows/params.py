@@ -82,6 +82,14 @@ class Report(Section):
     """The version whose figures this one's are compared with: a tag or commit of this repository; None for none."""
 
 
+class Accepted(Section):
+    """What a release may do without, each with who decided so, when and why."""
+
+    shortcuts: Annotated[str, Field(min_length=12)] | None = None
+    """Why shortcuts that the audit could neither find nor rule out, for too few pairs, are no reason to wait: "who, when, why".
+    Those that it found are one."""
+
+
 class Release(Section):
     """The dataset that a version tag points to."""
 
@@ -89,6 +97,8 @@ class Release(Section):
     """Its name, as the card gives it."""
     title: str = "Forgeline demo"
     """Its title on the card."""
+    accepted: Accepted = Accepted()
+    """What was decided by a person. A release of demo people alone needs no decisions."""
 
 
 class Params(BaseModel):

@@ -47,7 +47,7 @@ def require_permitted(params: Params, today: date) -> None:
     states, forbid passing it on today; KeyFileError where the mark is of the demo key and not all data are.
     """
     try:
-        require_passed()
+        require_passed(params)
         told = json.loads(TERMS.read_text(encoding="utf-8"))
         stated = Joined(**{field: told[field] for field in Joined.__dataclass_fields__})
         key = told["key"]

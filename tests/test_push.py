@@ -76,7 +76,8 @@ def remote(name: str, url: str) -> None:
 
 def lay(project: Path, stated: dict[str, Any], passed: bool = True) -> None:
     """Put a release and its audit there, and have DVC track both."""
-    for path, told in ((TERMS, stated), (FILE, {"passed": passed, "checks": {"pairs": {"first": ["a fault"]}}})):
+    audited = {"passed": passed, "checks": {"pairs": {"first": ["a fault"]}, "shortcuts": {"first": [], "undecided": []}}}
+    for path, told in ((TERMS, stated), (FILE, audited)):
         (project / path).parent.mkdir(parents=True, exist_ok=True)
         (project / path).write_text(json.dumps(told))
     track = ["dvc", "add", "--quiet", str(TERMS.parent), str(FILE.parent)]

@@ -50,7 +50,9 @@ def with_sources(checkout: Checkout, corpora: Mapping[str, Path], **params: Any)
     key = checkout.path.parent / "key"
     said = checkout.flows("key", "new", str(key)).stdout
     checkout.env["FORGELINE_KEY_FILE"] = str(key)
-    checkout.set_params({**checkout.params(), "evaluators": {"ssim": {}}, **params})
+    accepted = {"shortcuts": "the tests, 2026-01-01: these are too few clips to prove anything"}
+    release = {**checkout.params()["release"], "accepted": accepted}
+    checkout.set_params({**checkout.params(), "evaluators": {"ssim": {}}, "release": release, **params})
     checkout.set_params({**checkout.params(), "seal": {**checkout.params()["seal"], "key": said.split()[1]}})
     return checkout
 
