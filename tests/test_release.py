@@ -4,21 +4,25 @@ import json
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
 import yaml
 
 from flows import workspace
-from flows.audit import FILE, audit
+from flows.audit import FILE, audit, require_passed
 from flows.matched import made, matched
-from flows.params import Params, load_params
+from flows.params import Accepted, Params, load_params
 from flows.release import config, release
 from flows.variants import variants
 from forgeline.errors import FactoryError
+from forgeline.files import sha256_of
 from forgeline.manifest import read_manifest, write_manifest
 from forgeline.sample import Sample
+from forgeline.video import Encoding, VideoWriter, open_video
 from tests.conftest import Checkout
 
 COLUMNS = (
@@ -54,6 +58,18 @@ def flip_a_byte() -> None:
     media.write_bytes(data)
 
 
+def lose_a_picture() -> None:
+    """A film without its last picture, whose row doesn't know of it."""
+    path = workspace.MADE / "blend_swap" / workspace.MANIFEST
+    first, *others = read_manifest(path)
+    clip, media = open_video(Path(first.media)), Path(first.media)
+    with VideoWriter(media.with_suffix(".part.mp4"), clip.width, clip.height, clip.fps, Encoding(), clip.sound()) as out:
+        for picture in islice(clip.pictures(), clip.frames - 1):
+            out.write(picture)
+    media.with_suffix(".part.mp4").replace(media)
+    write_manifest(path, [replace(first, sha256=sha256_of(media), bytes=media.stat().st_size), *others])
+
+
 BREAKS: dict[str, Callable[[], None]] = {
     "plan": lambda: rewrite("self_swap", lambda s: None),
     "manifest": lambda: rewrite("blend_swap", lambda s: replace(s, label="real")),
@@ -61,6 +77,7 @@ BREAKS: dict[str, Callable[[], None]] = {
     "marks": lambda: rewrite("blend_swap", lambda s: replace(s, mark_id="0815")),
     "splits": lambda: rewrite("blend_swap", lambda s: replace(s, source_id="demo:p99")),
     "sound": lambda: rewrite("blend_swap", lambda s: replace(s, audio_label="fake", sha256="0" * 64)),
+    "shortcuts": lambda: lose_a_picture(),
     "pairs": lambda: rewrite("blend_swap", lambda s: replace(s, sample_rate=8000)),
     "terms": lambda: rewrite("blend_swap", lambda s: replace(s, licence="anything goes")),
 }
@@ -90,6 +107,69 @@ def test_an_unmarked_sample_stops_the_release(params: Params) -> None:
     rewrite("control", lambda s: replace(s, mark_read=None))
     assert not audit(params)
     assert "not recorded as read back" in FILE.read_text()
+
+
+def told_of_shortcuts(change: Callable[[dict[str, Any]], None]) -> None:
+    """Change what the audit on disk says of shortcuts."""
+    told = json.loads(FILE.read_text())
+    change(told["checks"]["shortcuts"])
+    told["passed"] = told["checks"]["shortcuts"]["passed"]
+    FILE.write_text(json.dumps(told))
+
+
+def test_undecided_shortcuts_need_a_decision_unless_all_are_demo_people(params: Params) -> None:
+    told_of_shortcuts(lambda told: told.update(undecided=["video master all: 3 of 80 factors, for 9 pairs are too few: bytes"]))
+    release(params)
+    assert "these are demo people" in (workspace.RELEASE / "README.md").read_text()
+
+    class People:
+        kind = "folder"
+
+    own = params.model_copy(update={"sources": {**params.sources, "studio": People()}})
+    with pytest.raises(FactoryError, match=r"not decided .video master all: 3 of 80.*release\.accepted\.shortcuts"):
+        require_passed(own)
+    reason = "A. Person, 2026-11-01: a pilot, for the lab alone"
+    decided = params.release.model_copy(update={"accepted": Accepted(shortcuts=reason)})
+    require_passed(own.model_copy(update={"release": decided}))
+    told_of_shortcuts(lambda told: told.update(undecided=[]))
+    require_passed(own)
+
+
+def test_a_decision_is_no_leave_for_shortcuts_that_were_found(params: Params) -> None:
+    told_of_shortcuts(lambda told: told.update(passed=False, first=["video master, all methods: bytes tells fakes"]))
+    decided = params.release.model_copy(update={"accepted": Accepted(shortcuts="A. Person, 2026-11-01: a pilot")})
+    with pytest.raises(FactoryError, match=r"the audit failed .*bytes tells fakes"):
+        release(params.model_copy(update={"release": decided}))
+
+
+def test_the_card_tells_of_shortcuts_and_who_takes_them_on(params: Params, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("flows.release.only_demo", lambda _: False)
+    reason = "A. Person, 2026-11-01: a pilot, for the lab alone"
+    release(params.model_copy(update={"release": params.release.model_copy(update={"accepted": Accepted(shortcuts=reason)})}))
+    card = (workspace.RELEASE / "README.md").read_text()
+    assert f"accepted by {reason}" in card
+    worst = json.loads(FILE.read_text())["checks"]["shortcuts"]["table"][0]
+    assert f"| {worst['media_type']} | {worst['variant']} | {worst['method']} | {worst['factor']} | {worst['pairs']} |" in card
+
+
+def test_an_audit_of_another_version_lets_nothing_through(params: Params) -> None:
+    told = json.loads(FILE.read_text())
+    del told["checks"]["shortcuts"]
+    FILE.write_text(json.dumps(told))
+    with pytest.raises(FactoryError, match="can't be read"):
+        require_passed(params)
+
+
+def test_a_second_audit_measures_nothing_again(params: Params, capfd: pytest.CaptureFixture[str]) -> None:
+    assert audit(params)
+    before = FILE.read_bytes()
+    capfd.readouterr()
+    assert audit(params)
+    said = capfd.readouterr().out
+    assert FILE.read_bytes() == before
+    files = next(line for line in said.splitlines() if line.startswith("audit, files: "))
+    count, total = files.split()[2], files.split()[4]
+    assert count == total != "0", said
 
 
 def test_a_release_has_the_designs_columns_and_reads_back(tiny: Checkout) -> None:
