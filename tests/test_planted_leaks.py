@@ -1,12 +1,12 @@
 """Leaks that real datasets had, planted in files of 400 pairs: each is found and named, and pairs without one pass.
 
-Both files of a pair go through one chain and show one scene; the "forgery" is a patch turned over. What a leak
-changes, it changes in one class alone. Images have 96 pixels a side, films eight such pictures; the factory's own code
+Both files of a pair go through one chain and show one scene; the "forgery" is a patch that is fainter. What a leak
+changes, it changes in one class alone. Images have 96 pixels a side, films six such pictures; the factory's own code
 encodes them.
 """
 
 import io
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
@@ -25,38 +25,33 @@ from forgeline.hearing import traits
 from forgeline.image import write_image
 from forgeline.video import Encoding, MaskWriter, VideoWriter
 
-PAIRS, PEOPLE, SIDE, FRAMES = 400, 80, 96, 8
-HOLE = slice(72, 88)
+PAIRS, PEOPLE, SIDE, FRAMES = 400, 80, 96, 6
+PATCH, HOLE = slice(72, 84), slice(72, SIDE)
 CLIPS = np.array([f"c{n}" for n in range(PAIRS)])
 WHO = np.array([f"p{n % PEOPLE}" for n in range(PAIRS)])
 Change = Callable[[Picture], Picture]
 
 
-@lru_cache(maxsize=1)
-def scene(clip: int, salt: int = 0) -> Picture:
-    """Structure of all sizes in colours of its own, as a camera of its own would see it; no two are alike."""
+@lru_cache(maxsize=2)
+def scene(clip: int, salt: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Structure of all sizes, as a lens and camera of its own would see it, and that camera's grain; no two are alike."""
     rng = np.random.default_rng((clip, salt))
     size = SIDE + 32
-    frequency = np.hypot(*np.meshgrid(np.fft.fftfreq(size), np.fft.fftfreq(size))) + 1 / size
-    spectrum = np.fft.fft2(rng.normal(size=(3, size, size))) / frequency ** rng.uniform(1.0, 1.6)
-    waves = np.fft.ifft2(spectrum).real
-    waves = waves / waves.std() * rng.uniform(20, 45)
-    picture = rng.uniform(80, 170, 3) + (waves + waves.mean(0, keepdims=True)).transpose(1, 2, 0) / 1.4
-    return np.asarray(cv2.GaussianBlur(picture, (0, 0), rng.uniform(0.4, 1.0)).clip(0, 255), np.uint8)
+    frequency = np.hypot(*np.meshgrid(np.fft.rfftfreq(size), np.fft.fftfreq(size))) + 1 / size
+    waves = np.fft.irfft2(np.fft.rfft2(rng.normal(size=(size, size))) / frequency ** rng.uniform(1.0, 1.6))
+    luma = cv2.GaussianBlur(waves / waves.std() * rng.uniform(20, 45), (0, 0), rng.uniform(0.4, 1.0))
+    picture = rng.uniform(80, 170, 3) + luma[..., None] * rng.uniform(0.7, 1.0, 3)
+    return picture.astype(np.float32), rng.normal(size=(size, size, 3)).astype(np.float32) * (1 + clip % 4)
 
 
-def shown(clip: int, salt: int, at: int) -> Picture:
-    """A picture of the film: the scene drifts by, with new grain each time."""
-    rng = np.random.default_rng((clip, salt, at))
-    seen = np.roll(scene(clip, salt), (clip % 3 * at, clip % 2 * at), (0, 1))[:SIDE, :SIDE]
-    return np.asarray((seen + rng.normal(size=seen.shape) * (1 + clip % 4)).clip(0, 255), np.uint8)
-
-
-def forged(picture: Picture) -> Picture:
-    """Turned over in the hole, with the grain that is there; untouched elsewhere."""
-    changed = picture.copy()
-    changed[HOLE, HOLE] = picture[HOLE, HOLE][:, ::-1]
-    return changed
+def shown(clip: int, fake: bool, at: int, salt: int = 0) -> Picture:
+    """A picture of the film: the scene drifts by, with new grain each time. In a forged one, a patch of it is fainter."""
+    picture, grain = scene(clip, salt)
+    if fake:
+        picture = picture.copy()
+        picture[PATCH, PATCH] += (picture[PATCH, PATCH].mean((0, 1)) - picture[PATCH, PATCH]) * np.float32(0.2)
+    seen = np.roll(picture, (clip % 3 * at, clip % 2 * at), (0, 1)) + np.roll(grain, (17 * at, 29 * at), (0, 1))
+    return np.asarray(seen[:SIDE, :SIDE].clip(0, 255), np.uint8)
 
 
 def hole() -> NDArray[np.uint8]:
@@ -119,7 +114,7 @@ class Workshop:
     def image(self, clip: int, fake: bool, chain: Chain) -> Path:
         path = self.folder / f"{clip}-{fake}-{chain.change.__name__}-{chain.salt}{chain.suffix}"
         if not path.exists():
-            seen = chain.change(forged(shown(clip, chain.salt, 0)) if fake else shown(clip, chain.salt, 0))
+            seen = chain.change(shown(clip, fake, 0, chain.salt))
             write_image(path, seen) if chain.suffix == ".png" else Image.fromarray(seen).save(path, quality=90)
         return path
 
@@ -128,7 +123,7 @@ class Workshop:
         if not path.exists():
             with VideoWriter(path, SIDE, SIDE, Fraction(25), Encoding(crf=chain.crf, preset="veryfast")) as out:
                 for at in range(chain.frames):
-                    out.write(chain.change(forged(shown(clip, 0, at)) if fake else shown(clip, 0, at)))
+                    out.write(chain.change(shown(clip, fake, at)))
         return path
 
 
@@ -137,34 +132,38 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
     return Workshop(tmp_path_factory.mktemp("planted"))
 
 
-def judged(rows: list[tuple[Mapping[str, float], Mapping[str, float]]], grain: list[NDArray[np.int8]]) -> dict[str, Judged]:
-    """What all probes together say of measures of (fake, control)."""
+def judged(
+    rows: list[tuple[Mapping[str, float], Mapping[str, float]]], learned: bool = False, grain: Sequence[NDArray[np.int8]] = ()
+) -> dict[str, Judged]:
+    """What probes together say of measures of (fake, control): all single factors; and those that learn, if so wanted."""
     names = sorted({name for row in rows for one in row for name in one})
     numbers: Numbers = np.array([[[one.get(name, np.nan) for name in names] for one in row] for row in rows])
     told: list[Told] = [ask(name, numbers[:, :, at], CLIPS, WHO) for at, name in enumerate(names)]
-    told.append(ask_together(numbers, CLIPS, WHO))
+    if learned:
+        told.append(ask_together(numbers, CLIPS, WHO))
     if grain:
         told.append(ask_net("background grain", np.array(grain, np.float32)[:, :, :1], CLIPS, WHO, np.random.default_rng(0)))
     return {one.told.factor: one for one in judge(told)}
 
 
-def of_images(shop: Workshop, fakes: Chain, controls: Chain, net: bool) -> dict[str, Judged]:
-    rows, grain = [], []
+def of_images(shop: Workshop, fakes: Chain, controls: Chain, learned: bool = False, net: bool = False) -> dict[str, Judged]:
+    rows: list[tuple[Mapping[str, float], Mapping[str, float]]] = []
+    grain = []
     for clip in range(PAIRS):
         seen = background(shop.image(clip, True, fakes), shop.image(clip, False, controls), [shop.mask], "image")
         rows.append(seen.numbers)
         assert seen.grain is not None
         grain.append(seen.grain)
-    return judged(rows, grain if net else [])  # type: ignore[arg-type]
+    return judged(rows, learned, grain if net else [])
 
 
-def of_videos(shop: Workshop, fakes: Chain, controls: Chain) -> dict[str, Judged]:
-    rows = []
+def of_videos(shop: Workshop, fakes: Chain, controls: Chain, learned: bool = False) -> dict[str, Judged]:
+    rows: list[tuple[Mapping[str, float], Mapping[str, float]]] = []
     for clip in range(PAIRS):
         one, other = shop.video(clip, True, fakes), shop.video(clip, False, controls)
         seen = background(one, other, [shop.film], "video")
         rows.append((seen.numbers[0] | coding(one, "video"), seen.numbers[1] | coding(other, "video")))
-    return judged(rows, [])  # type: ignore[arg-type]
+    return judged(rows, learned)
 
 
 def failing(found: Mapping[str, Judged]) -> set[str]:
@@ -182,26 +181,24 @@ IMAGES: dict[str, tuple[Chain, Chain, set[str]]] = {
 @pytest.mark.parametrize("leak", IMAGES)
 def test_a_leak_in_images_is_found(workshop: Workshop, leak: str) -> None:
     fakes, controls, named = IMAGES[leak]
-    found = of_images(workshop, fakes, controls, "background grain" in named)
+    found = of_images(workshop, fakes, controls, "all factors together" in named, "background grain" in named)
     assert named <= failing(found), {name: (one.auc, one.low) for name, one in found.items()}
 
 
 def test_images_without_a_leak_pass(workshop: Workshop) -> None:
     """The forgery itself is in none of the measures; and nothing is left undecided with so many pairs."""
-    found = of_images(workshop, Chain(), Chain(), net=True)
+    found = of_images(workshop, Chain(), Chain(), learned=True, net=True)
     assert {one.verdict for one in found.values()} == {"passes"}, {n: (o.auc, o.high) for n, o in found.items()}
 
 
 def test_films_of_another_quantiser_are_found(workshop: Workshop) -> None:
     found = of_videos(workshop, Chain(crf=22), Chain())
-    assert {"key quantiser", "quantiser", "all factors together"} <= failing(found), {
-        n: (o.auc, o.low) for n, o in found.items()
-    }
+    assert {"key quantiser", "quantiser"} <= failing(found), {n: (o.auc, o.low) for n, o in found.items()}
     assert form(workshop.video(0, True, Chain(crf=22)), "video")["encoder"].count("crf=22") == 1, "and it is written there"
 
 
 def test_films_without_a_leak_pass(workshop: Workshop) -> None:
-    found = of_videos(workshop, Chain(), Chain())
+    found = of_videos(workshop, Chain(), Chain(), learned=True)
     assert not failing(found)
     assert {one.verdict for one in found.values()} == {"passes"}, {n: (o.auc, o.high) for n, o in found.items()}
 
@@ -240,7 +237,7 @@ def spoken() -> Iterator[tuple[Sound, Sound]]:
 
 def test_forty_milliseconds_of_silence_are_found_and_named() -> None:
     every = [tuple(vars(traits(sound)) for sound in pair) for pair in spoken()]
-    found = judged(every, [])  # type: ignore[arg-type]
+    found = judged(every)  # type: ignore[arg-type]
     assert "leading_silence" in failing(found)
     assert found["leading_silence"].larger == "fakes"
     assert max(found.values(), key=lambda one: 0 if one.told.learned else one.low).told.factor == "leading_silence"
