@@ -13,8 +13,9 @@ import numpy as np
 
 from evaluators.shortcuts import Names, Numbers, ask, ask_together, judge
 
-FACTORS, TOGETHER, RELEASES = 250, 80, 200
-SIZES = ((16, 8), (48, 16), (100, 25), (400, 80), (1600, 200))
+FACTORS, TOGETHER, RELEASES = 250, 80, 100
+SIZES = ((16, 8), (48, 16), (100, 25), (400, 80))
+TIMES = 10  # for each that is planted
 AUCS = (0.60, 0.65, 0.70, 0.80, 0.95)
 
 
@@ -38,35 +39,38 @@ def main() -> None:
     print(f"{RELEASES} clean releases       failed   factors undecided   factors with an AUC above 0.55")
     for pairs, people in SIZES:
         failed, undecided, above = 0, 0, 0
-        for seed in range(RELEASES if pairs < 1000 else RELEASES // 4):
+        for seed in range(RELEASES):
             values, clips, who = drawn(np.random.default_rng((seed, pairs)), pairs, people, FACTORS)
             told = judge([ask(str(at), values[:, :, at], clips, who) for at in range(FACTORS)])
             failed += any(one.verdict == "fails" for one in told)
             undecided += sum(one.verdict == "undecided" for one in told)
             above += sum(one.auc > 0.55 for one in told)
-        every = (RELEASES if pairs < 1000 else RELEASES // 4) * FACTORS
+        every = RELEASES * FACTORS
         print(f"{pairs:5} pairs, {people:3} people {failed:11} {undecided / every:18.1%} {above / every:20.1%}", flush=True)
     print(f"\nfound, of one leak by AUC    {'   '.join(f'{auc:.2f}' for auc in AUCS)}")
     for pairs, people in SIZES:
         found = []
         for shift in shifts.values():
             count = 0
-            for seed in range(20):
+            for seed in range(TIMES):
                 values, clips, who = drawn(np.random.default_rng((seed, pairs, 1)), pairs, people, FACTORS)
                 values[:, 0, 0] += shift
                 count += verdicts(values, clips, who)[0] == "fails"
-            found.append(f"{count / 20:4.0%}")
+            found.append(f"{count / TIMES:4.0%}")
         print(f"{pairs:5} pairs, {people:3} people     {'   '.join(found)}", flush=True)
     print("\nfactors together             clean: failed    ten leaks of 0.56: found alone   together")
     for pairs, people in SIZES[2:4]:
         clean, alone, together = 0, 0, 0
-        for seed in range(20):
+        for seed in range(TIMES):
             values, clips, who = drawn(np.random.default_rng((seed, pairs, 2)), pairs, people, TOGETHER)
             clean += judge([ask_together(values, clips, who)])[0].verdict == "fails"
             values[:, 0, :10] += norm.ppf(0.56) * np.sqrt(2)
             alone += "fails" in verdicts(values, clips, who)
             together += judge([ask_together(values, clips, who)])[0].verdict == "fails"
-        print(f"{pairs:5} pairs, {people:3} people {clean:11} of 20 {alone:21} of 20 {together:13} of 20", flush=True)
+        print(
+            f"{pairs:5} pairs, {people:3} people {clean:11} of {TIMES} {alone:21} of {TIMES} {together:13} of {TIMES}",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import yaml
@@ -58,16 +59,19 @@ def flip_a_byte() -> None:
     media.write_bytes(data)
 
 
-def lose_a_picture() -> None:
-    """A film without its last picture, whose row doesn't know of it."""
+def written_again(pictures_less: int = 0, louder: float = 1.0, **row: str) -> None:
+    """Another film in a forgery's place, whose row doesn't know of it but for what is named."""
     path = workspace.MADE / "blend_swap" / workspace.MANIFEST
     first, *others = read_manifest(path)
     clip, media = open_video(Path(first.media)), Path(first.media)
-    with VideoWriter(media.with_suffix(".part.mp4"), clip.width, clip.height, clip.fps, Encoding(), clip.sound()) as out:
-        for picture in islice(clip.pictures(), clip.frames - 1):
+    sound = clip.sound()
+    assert sound is not None
+    sound, part = replace(sound, samples=sound.samples * np.float32(louder)), media.with_suffix(".part.mp4")
+    with VideoWriter(part, clip.width, clip.height, clip.fps, Encoding(), sound) as out:
+        for picture in islice(clip.pictures(), clip.frames - pictures_less):
             out.write(picture)
-    media.with_suffix(".part.mp4").replace(media)
-    write_manifest(path, [replace(first, sha256=sha256_of(media), bytes=media.stat().st_size), *others])
+    part.replace(media)
+    write_manifest(path, [replace(first, sha256=sha256_of(media), bytes=media.stat().st_size, **row), *others])  # type: ignore[arg-type]
 
 
 BREAKS: dict[str, Callable[[], None]] = {
@@ -76,8 +80,8 @@ BREAKS: dict[str, Callable[[], None]] = {
     "files": flip_a_byte,
     "marks": lambda: rewrite("blend_swap", lambda s: replace(s, mark_id="0815")),
     "splits": lambda: rewrite("blend_swap", lambda s: replace(s, source_id="demo:p99")),
-    "sound": lambda: rewrite("blend_swap", lambda s: replace(s, audio_label="fake", sha256="0" * 64)),
-    "shortcuts": lambda: lose_a_picture(),
+    "sound": lambda: written_again(louder=0.5, audio_label="fake"),
+    "shortcuts": lambda: written_again(pictures_less=1),
     "pairs": lambda: rewrite("blend_swap", lambda s: replace(s, sample_rate=8000)),
     "terms": lambda: rewrite("blend_swap", lambda s: replace(s, licence="anything goes")),
 }
@@ -170,6 +174,19 @@ def test_a_second_audit_measures_nothing_again(params: Params, capfd: pytest.Cap
     files = next(line for line in said.splitlines() if line.startswith("audit, files: "))
     count, total = files.split()[2], files.split()[4]
     assert count == total != "0", said
+
+
+def test_of_painted_pictures_only_what_is_no_content_is_asked(params: Params) -> None:
+    table = json.loads(FILE.read_text())["checks"]["shortcuts"]["table"]
+    probes = {(line["media_type"], line["factor"].partition(":")[0]) for line in table if line["probe"] != "form"}
+    assert {what for kind, what in probes if kind == "image"} == {"mark", "order"}
+    assert {what for kind, what in probes if kind == "video"} >= {"mark", "order", "picture", "sound", "background", "source"}
+    assert {line["factor"] for line in table if line["probe"] == "form" and line["media_type"] == "image"} >= {
+        "format",
+        "chunks",
+    }
+    order = [("fails", "undecided", "passes").index(line["verdict"]) for line in table]
+    assert order == sorted(order), "the worst come first"
 
 
 def test_a_release_has_the_designs_columns_and_reads_back(tiny: Checkout) -> None:
