@@ -245,8 +245,9 @@ def _ask(group: tuple[str, str, str], pairs: Sequence[Pair], found: Measured) ->
             )
     if not worth_training(len(pairs), people):
         return told, None
-    numbers, clips, people = (each[:MOST_LEARNED_FROM] for each in (numbers, clips, people))
-    pictures = tuple(BACKGROUNDS / f"{p.fake.sample_id}.npz" for p in pairs[:MOST_LEARNED_FROM])
+    some = slice(MOST_LEARNED_FROM)
+    pictures = tuple(BACKGROUNDS / f"{p.fake.sample_id}.npz" for p in pairs[some])
+    numbers, clips, people = numbers[some], clips[some], people[some]
     shas = [sha256_of(path) if path.is_file() else "" for path in pictures]
     code = code_digest("evaluators.shortcuts", "flows.shortcuts")
     versions = [library_versions(), version("scikit-learn")]
