@@ -1,8 +1,8 @@
 """Leaks that real datasets had, planted in files of 400 pairs: each is found and named, and pairs without one pass.
 
 Both files of a pair go through one chain and show one scene; the "forgery" is a patch that is fainter. What a leak
-changes, it changes in one class alone. Images have 96 pixels a side, films four such pictures; the factory's own code
-encodes them.
+changes, it changes in one class alone. Images have 96 pixels a side, and each a mark of its own; films have four such
+pictures, and the factory's own code encodes them.
 """
 
 import io
@@ -82,22 +82,23 @@ def resized(picture: Picture) -> Picture:
     return np.asarray(cv2.resize(small, (SIDE, SIDE), interpolation=cv2.INTER_CUBIC), np.uint8)
 
 
-def marked(picture: Picture) -> Picture:
-    """With a mark of 44 dB: a pattern of random signs in tiles of 32 pixels, at half resolution, as this factory's has it."""
-    tile = np.random.default_rng(7).choice([-1.6, 1.6], (16, 16)).astype(np.float32)
+def marked(picture: Picture, payload: tuple[int, ...]) -> Picture:
+    """With a mark of 44 dB: signs of its own in tiles of 32 pixels, at half resolution, as this factory's mark has it."""
+    tile = np.random.default_rng(payload).choice([-1.6, 1.6], (16, 16)).astype(np.float32)
     pattern = cv2.resize(np.tile(tile, (SIDE // 32, SIDE // 32)), (SIDE, SIDE), interpolation=cv2.INTER_LINEAR)
     return np.asarray(np.rint(picture + pattern[:, :, None]).clip(0, 255), np.uint8)
 
 
 @dataclass(frozen=True)
 class Chain:
-    """How one class is made: what is done to its pictures after they are forged, or not, and before they are encoded."""
+    """How one class is made: what is done to its pictures after they are forged, or not, and before they are marked."""
 
     change: Change = as_it_is
     crf: int = 23
     frames: int = FRAMES
     suffix: str = ".png"
     salt: int = 0
+    marks: bool = True
 
 
 class Workshop:
@@ -112,9 +113,10 @@ class Workshop:
                 out.write(hole())
 
     def image(self, clip: int, fake: bool, chain: Chain) -> Path:
-        path = self.folder / f"{clip}-{fake}-{chain.change.__name__}-{chain.salt}{chain.suffix}"
+        path = self.folder / f"{clip}-{fake}-{chain.change.__name__}-{chain.salt}-{chain.marks}{chain.suffix}"
         if not path.exists():
             seen = chain.change(shown(clip, fake, 0, chain.salt))
+            seen = marked(seen, (clip, fake, chain.salt)) if chain.marks else seen
             write_image(path, seen) if chain.suffix == ".png" else Image.fromarray(seen).save(path, quality=90)
         return path
 
@@ -179,7 +181,7 @@ IMAGES: dict[str, tuple[Chain, Chain, set[str]]] = {
     "controls were JPEGs once": (Chain(), Chain(by_jpeg), {"grid of 8 columns", "grid of 8 rows"}),
     "fakes are a pixel off": (Chain(cropped), Chain(), {"fine grain"}),
     "controls were never resized": (Chain(resized), Chain(), {"fine grain", "all factors together"}),
-    "controls are not marked": (Chain(marked), Chain(), {"background grain"}),
+    "controls are not marked": (Chain(), Chain(marks=False), {"background grain"}),
 }
 
 

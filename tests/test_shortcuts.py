@@ -119,6 +119,10 @@ def test_few_pairs_prove_nothing_however_clear() -> None:
     assert one_verdict(perfect[:12]) == "fails"
     noise = np.random.default_rng(0).normal(size=(40, 2))
     assert one_verdict(noise[:8]) == "undecided"
+    scene = 10 * noise[:, :1]
+    faint = np.concatenate([scene + 1e-3, scene], 1)
+    assert one_verdict(faint[:8]) == "undecided", "alike as these are, others may not be"
+    assert one_verdict(faint) == "passes"
 
 
 def test_what_is_the_same_within_each_pair_passes() -> None:
