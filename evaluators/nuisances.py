@@ -230,6 +230,7 @@ def _coding(path: Path) -> Iterator[tuple[str, float]]:
     sizes: dict[int, int] = {}
     with _opened(path) as container:
         stream = container.streams.video[0]
+        promised = stream.frames
         for packet in container.demux(stream):
             if packet.size and packet.pts is not None:
                 sizes[packet.pts] = packet.size
@@ -245,8 +246,8 @@ def _coding(path: Path) -> Iterator[tuple[str, float]]:
             quantiser[kind] += _quantiser(frame, None) or 0
             pixels = frame.width * frame.height
     count = kinds.total()
-    if count < len(sizes):
-        raise MediaError(path, f"ends after {count} of {len(sizes)} pictures", "make it again")
+    if count < max(len(sizes), promised, 1):
+        raise MediaError(path, f"ends after {count} of {max(len(sizes), promised)} pictures", "make it again")
     yield "bytes", _log(sum(sizes.values()) / (count * pixels))
     for kind in _KINDS.values():
         there = kinds[kind]

@@ -195,6 +195,16 @@ def test_what_is_cut_off_is_said_to_be(tmp_path: Path, share: float) -> None:
         background(tmp_path / "cut.png", tmp_path / "a.png", [], "image")
 
 
+def test_a_film_that_ends_between_two_pictures_is_cut_off_as_well(tmp_path: Path) -> None:
+    whole = film(tmp_path / "a.mp4")
+    with av.open(str(whole)) as file:
+        ends = sorted(packet.pos + packet.size for packet in file.demux(video=0) if packet.size and packet.pos is not None)
+    cut = tmp_path / "cut.mp4"
+    cut.write_bytes(whole.read_bytes()[: ends[-6]])
+    with pytest.raises(MediaError, match=rf"ends after \d+ of {FRAMES} pictures"):
+        coding(cut, "video")
+
+
 def test_what_is_not_there_is_said_to_be(tmp_path: Path) -> None:
     for kind in ("video", "image", "audio"):
         with pytest.raises(MediaError, match="missing"):

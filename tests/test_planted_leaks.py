@@ -83,8 +83,9 @@ def resized(picture: Picture) -> Picture:
 
 
 def marked(picture: Picture, payload: tuple[int, ...]) -> Picture:
-    """With a mark of 44 dB: signs of its own in tiles of 32 pixels, at half resolution, as this factory's mark has it."""
+    """With a mark of 44 dB in tiles of 32 pixels, at half resolution: half its signs are the key's, half the payload's."""
     tile = np.random.default_rng(payload).choice([-1.6, 1.6], (16, 16)).astype(np.float32)
+    tile[::2] = np.random.default_rng(7).choice([-1.6, 1.6], (8, 16))
     pattern = cv2.resize(np.tile(tile, (SIDE // 32, SIDE // 32)), (SIDE, SIDE), interpolation=cv2.INTER_LINEAR)
     return np.asarray(np.rint(picture + pattern[:, :, None]).clip(0, 255), np.uint8)
 
@@ -144,7 +145,7 @@ def judged(
     if learned:
         told.append(ask_together(numbers, CLIPS, WHO))
     if grain:
-        told.append(ask_net("background grain", np.array(grain, np.float32)[:, :, :1], CLIPS, WHO, np.random.default_rng(0)))
+        told.append(ask_net("background grain", np.array(grain, np.float32)[:, :, :2], CLIPS, WHO, np.random.default_rng(0)))
     return {one.told.factor: one for one in judge(told)}
 
 

@@ -170,6 +170,8 @@ def test_names_that_say_the_class_are_found_and_those_of_clips_are_not() -> None
     assert judged.verdict == "fails"
     own = [(f"camera {at}", f"camera {at}") for at in range(60)]
     assert judge([ask_names("camera", own, clips, people)])[0].verdict == "passes"
+    every = [(f"file {2 * at}", f"file {2 * at + 1}") for at in range(60)]
+    assert judge([ask_names("file", every, clips, people)])[0].verdict == "passes", "what nobody has seen before says nothing"
 
 
 def test_what_no_factor_says_alone_is_learned_together() -> None:
