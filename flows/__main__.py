@@ -105,12 +105,16 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _params() -> "Params":
-    from flows.params import load_params
-
+def _begin() -> None:
     die_with_parent()
     if "DVC_STAGE" in os.environ and os.getpgid(os.getppid()) != os.getpgrp():  # it was killed while Python started
         raise FactoryError("dvc", "started this stage and is gone", "run `dvc repro` again")
+
+
+def _params() -> "Params":
+    from flows.params import load_params
+
+    _begin()
     return load_params()
 
 
@@ -145,6 +149,11 @@ def _plan(options: argparse.Namespace) -> None:
 
 
 def _train(options: argparse.Namespace) -> None:
+    _begin()
+    from flows.untaught import settled
+
+    if settled(options.generator):
+        return
     params = _params()
     from flows.generate import train
 

@@ -11,7 +11,7 @@ from typing import Any
 from flows import workspace
 from flows.items import Finished, Item, bring_up_to_date, dropped
 from flows.params import Params
-from flows.plan import plan_file, train_file
+from flows.plan import plan_file
 from forgeline.clip import Clip, Said
 from forgeline.compute import one_thread
 from forgeline.errors import FactoryError, MediaError, ModelError, PromiseError, SourceError
@@ -28,9 +28,6 @@ from watermark.metadata import Tag
 from watermark.payload import Mark
 from watermark.seal import Seal, seal
 
-DONE = "model.json"
-"""Names what a model was made from; a folder without it holds a training that is not finished."""
-
 
 @dataclass(frozen=True)
 class _Job(Item):
@@ -44,19 +41,19 @@ class _Job(Item):
 
 
 def train(name: str, params: Params) -> None:
-    """Bring `data/models/<name>` up to date; a generator that learns nothing has a model that says so.
+    """Bring `data/models/<name>` up to date, of a generator that learns: see `flows.untaught` for the others.
 
     A training that was killed goes on from its last checkpoint when all that makes the model is still the same.
     """
     section = _section(name, params)
     folder = workspace.MODELS / name
     with holding(workspace.lock(f"train@{name}")):
-        head, *clips = _read(train_file(name))
+        head, *clips = _read(workspace.train_file(name))
         key = digest([head, *clips])
         folder.mkdir(parents=True, exist_ok=True)
         begun = folder / ".begun"
         if not begun.is_file() or begun.read_text() != key:
-            done = folder / DONE
+            done = folder / workspace.MODEL
             if done.is_file() and json.loads(done.read_text())["key"] == key:
                 print(f"train {name}: up to date", flush=True)
                 return
@@ -65,7 +62,9 @@ def train(name: str, params: Params) -> None:
         for unfinished in folder.rglob(f"{PART}*"):  # of a training that was killed while it wrote
             unfinished.unlink()
         learns = learner(section)
-        if learns and not _taken_over(folder, key):
+        if learns is None:
+            raise FactoryError(workspace.train_file(name), "is older than params", "run `dvc repro`, which plans first")
+        if not _taken_over(folder, key):
             if not clips:
                 raise ModelError(f"train {name}", "the train split has no clip to learn from", "add people, or change plan")
             one_thread()
@@ -73,7 +72,7 @@ def train(name: str, params: Params) -> None:
             learns.train((_opened(c) for c in clips), recipe.rng(), folder)
         written = sorted(p for p in folder.rglob("*") if p.is_file() and p != begun)
         files = {p.relative_to(folder).as_posix(): sha256_of(p) for p in written}
-        write_text(folder / DONE, canonical({"key": key, "files": files}) + "\n")
+        write_text(folder / workspace.MODEL, canonical({"key": key, "files": files}) + "\n")
         begun.unlink()
 
 
@@ -82,7 +81,7 @@ def _taken_over(folder: Path, key: str) -> bool:
 
     A swap, its null twin and a chain with it share a model so: whoever comes first learns it.
     """
-    for done in sorted(workspace.MODELS.glob(f"*/{DONE}")):
+    for done in sorted(workspace.MODELS.glob(f"*/{workspace.MODEL}")):
         told = json.loads(done.read_text())
         files = {done.parent / name: sha256 for name, sha256 in told["files"].items()}
         if told["key"] == key and all(path.is_file() and sha256_of(path) == sha256 for path, sha256 in files.items()):
@@ -201,7 +200,7 @@ def _model(folder: Path | None) -> Any:
     if folder is None:
         return None
     try:
-        return json.loads((folder / DONE).read_text())["files"]
+        return json.loads((folder / workspace.MODEL).read_text())["files"]
     except (OSError, ValueError, KeyError) as error:
         raise ModelError(folder, "holds no trained model", "run `dvc repro`, which trains first") from error
 

@@ -452,11 +452,6 @@ def plan_file(generator: str) -> Path:
     return workspace.PLAN / f"{generator}.jsonl"
 
 
-def train_file(generator: str) -> Path:
-    """What a generator learns from: a line of all that holds for it, then one a clip."""
-    return workspace.PLAN / "train" / f"{generator}.jsonl"
-
-
 def _write(
     planned: dict[str, list[Planned]],
     parents: Sequence[Sample],
@@ -478,7 +473,7 @@ def _write(
             "libraries": library_versions(),
         }
         _lines(plan_file(name), [head, *(_row(p, tracks) for p in rows)])
-        _lines(train_file(name), _lessons(section, parents, tracks, params))
+        _lines(workspace.train_file(name), _lessons(section, parents, tracks, params))
     proof = {
         "components": [vars(c) for c in components],
         "refused": refused,

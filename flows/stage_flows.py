@@ -13,14 +13,16 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import groupby
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from flows.items import SPREAD, Finished, Item
 from forgeline.compute import Died, processes, workers
 from forgeline.errors import FactoryError
 
-Work = Callable[[Item], Finished]
-Results = Iterator[tuple[Item, Finished | Died]]
+if TYPE_CHECKING:  # not every stage has items, and they take a quarter of a second to import
+    from flows.items import Finished, Item
+
+    Work = Callable[[Item], Finished]
+    Results = Iterator[tuple[Item, Finished | Died]]
 
 API = "PREFECT_API_URL"
 _SHORTEST_S = 30.0
@@ -39,6 +41,8 @@ def run_stage(stage: str, of: str | None, run: Callable[[], None]) -> None:
     for kind in ("FLOW", "TASK"):  # the console then shows what it shows without a server
         os.environ.setdefault(f"PREFECT_LOGGING_FORMATTERS_STANDARD_{kind}_RUN_FMT", "%(message)s")
     from prefect import flow
+
+    from flows.items import SPREAD
 
     title = f"{stage} {of}" if of else stage
 
@@ -78,7 +82,7 @@ def require_server() -> None:
         ) from error
 
 
-def _in_tasks(what: str, work: Work, jobs: Sequence[Item]) -> Results:
+def _in_tasks(what: str, work: "Work", jobs: "Sequence[Item]") -> "Results":
     """As `forgeline.compute.processes`, but each shard, or several where they are short, is a task."""
     if not jobs:
         return
@@ -111,7 +115,7 @@ def _in_tasks(what: str, work: Work, jobs: Sequence[Item]) -> Results:
     create_table_artifact(table, key=name, description=f"{what}: {done} items made")
 
 
-def _task(work: Work, members: Sequence[Item], title: str) -> Results:
+def _task(work: "Work", members: "Sequence[Item]", title: str) -> "Results":
     """One task run. What the disk or the system refuses is tried again, without the items that are finished."""
     from prefect import task
     from prefect.cache_policies import NO_CACHE
@@ -127,7 +131,7 @@ def _task(work: Work, members: Sequence[Item], title: str) -> Results:
         cache_policy=NO_CACHE,
         persist_result=False,
     )
-    def shard() -> Results:
+    def shard() -> "Results":
         for job, result in processes(work, tuple(left.values())):
             del left[job.name]
             yield job, result
@@ -139,5 +143,5 @@ def _may_pass(task: Any, run: Any, state: Any) -> bool:
     return isinstance(state.result(raise_on_failure=False), OSError)
 
 
-def _shard(job: Item) -> str:
+def _shard(job: "Item") -> str:
     return job.sample.shard or job.name

@@ -17,6 +17,8 @@ RELEASE = Path("data/release")
 LOCAL = Path(".forgeline")
 """What is of no use to anyone else: locks, caches."""
 MANIFEST = "manifest.parquet"
+MODEL = "model.json"
+"""Names what a model was made from; a folder without it holds a training that is not finished."""
 
 
 def lock(stage: str) -> Path:
@@ -27,3 +29,8 @@ def lock(stage: str) -> Path:
 def inventory(source: str) -> Path:
     """The inventory of a corpus."""
     return INVENTORY / f"{source}.jsonl"
+
+
+def train_file(generator: str) -> Path:
+    """The plan's file of what a generator learns from: a line of all that holds for it, then one a clip."""
+    return PLAN / "train" / f"{generator}.jsonl"

@@ -132,6 +132,7 @@ def rests_on(stage: str) -> set[str]:
     todo = [stage_module(stage)]
     others = {stage_module(other) for other in STAGES} - {stage_module(stage)} | {"flows.params"}
     if stage == "train":
+        todo.append("flows.untaught")
         others |= {"flows.items", *modules("watermark")}
     while todo:
         name = todo.pop()
