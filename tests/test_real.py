@@ -224,7 +224,7 @@ def test_swaps_are_steady_and_stay_within_their_masks(grid: Checkout, made: list
         near = np.stack([cv2.dilate(m.astype(np.uint8), np.ones((17, 17), np.uint8)) > 0 for m in masks])
         assert changed[~near].mean() < 3  # another mark, and what the encoder makes of it
         if row.method == "lip_sync":
-            assert 0.2 < masks.any(axis=(1, 2)).mean() < 1  # GRID's sentences begin and end in silence
+            assert masks.any(axis=(1, 2)).mean() > 0.2  # where nobody speaks and the mouth rests, it stays
             continue
         area = masks.sum(axis=(1, 2))
         assert area.min() > 2000

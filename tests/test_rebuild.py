@@ -264,7 +264,8 @@ def test_the_report_is_kept_beside_its_run(server: Server, clone: Checkout) -> N
     page.unlink()
     clone.flows("report", **server.env)
     assert page.read_bytes() == before
-    (run,) = server.ask("flow_runs/filter", {"flow_runs": {"name": {"any_": ["report"]}}})
+    named = {"flow_runs": {"name": {"any_": ["report"]}}, "sort": "START_TIME_DESC", "limit": 1}
+    (run,) = server.ask("flow_runs/filter", named)
     found = server.ask("artifacts/filter", {"flow_runs": {"id": {"any_": [run["id"]]}}})
     shown = {artifact["key"]: artifact["data"] for artifact in found if artifact["key"]}
     assert shown["verdict"].startswith("**audit passed**")

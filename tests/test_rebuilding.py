@@ -115,6 +115,7 @@ def with_folder(clone: Checkout) -> Checkout:
         }
     }
     params["seal"]["key"] = said.split()[1]
+    params["release"]["accepted"] = {"shortcuts": "the tests: four people decide nothing"}
     # After four steps a net paints the mean of three people, which counts as a copy of one of them: rows with a reason.
     params["generate"]["max_dropped"] = 1.0
     clone.set_params(params)
