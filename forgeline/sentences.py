@@ -29,7 +29,8 @@ _HIGH = ("+f1", "+f2", "+f3", "+f4", "+f5")
 class Language:
     """A language: its English `name`, espeak-ng's `voice`, its `script`, whether it is `tonal`, and what is said in it.
 
-    `short` are others of half the length. `words` are those of the sentences of which one alone can be said, in small letters.
+    `short` are others of half the length, without a stop at the end: slowed down, its pause would be taken for the end of the
+    speech. `words` are those of the sentences of which one alone can be said, in small letters.
     """
 
     name: str
@@ -114,7 +115,7 @@ LANGUAGES: Mapping[str, Language] = MappingProxyType(
             """,
             """
             The tea is ready for us now.
-            We live very near the park.
+            We live very near the river.
             It rained hard all night long.
             The kitchen window is open.
             Let us go outside for a while.
@@ -141,11 +142,11 @@ LANGUAGES: Mapping[str, Language] = MappingProxyType(
             Das Buch liegt auf dem Tisch neben der Tür.
             """,
             """
-            Der Tee ist jetzt fertig.
-            Wir wohnen nahe am Park.
-            Es regnet heute gar nicht.
+            Nun kommt auch der Tee.
+            Am Park ist unsere Schule.
+            Heute kommt kein Regen.
             Das Fenster steht noch offen.
-            Der nächste Zug kommt bald.
+            Bald kommt unsere Bahn.
             """,
         ),
         "es": _language(
@@ -196,9 +197,9 @@ LANGUAGES: Mapping[str, Language] = MappingProxyType(
             """,
             """
             Le thé est enfin prêt.
-            Nous habitons près du parc.
+            Nous habitons près de la mer.
             Il a beaucoup plu cette nuit.
-            La fenêtre est encore ouverte.
+            La fenêtre est au milieu.
             Le train arrive bientôt ici.
             """,
         ),
@@ -277,8 +278,8 @@ LANGUAGES: Mapping[str, Language] = MappingProxyType(
             """,
             """
             De thee is nu klaar.
-            Wij wonen bij het park.
-            Het regent vandaag niet.
+            Wij wonen bij de haven.
+            Vandaag valt er regen.
             Het raam staat nog open.
             De volgende trein komt zo.
             """,
@@ -305,7 +306,7 @@ LANGUAGES: Mapping[str, Language] = MappingProxyType(
             """
             Herbata jest gotowa.
             Mieszkamy blisko parku.
-            Wczoraj padał deszcz.
+            Wczoraj padało rano.
             Okno jest otwarte.
             Pociąg zaraz przyjedzie.
             """,
@@ -357,7 +358,7 @@ LANGUAGES: Mapping[str, Language] = MappingProxyType(
             Buku itu ada di meja dekat pintu.
             """,
             """
-            Tehnya sudah siap.
+            Tehnya sudah ada.
             Kami tinggal dekat taman.
             Kemarin turun hujan.
             Jendelanya terbuka.
@@ -411,11 +412,11 @@ LANGUAGES: Mapping[str, Language] = MappingProxyType(
             Книга лежит на столе рядом с дверью.
             """,
             """
-            Чай уже давно готов.
+            Чай готов уже давно.
             Мы живём около парка.
-            Этой ночью шёл дождь.
+            Этой ночью была гроза.
             Окно ещё открыто.
-            Наш поезд скоро придёт.
+            Скоро будет станция.
             """,
         ),
         "ar": _language(
@@ -493,10 +494,10 @@ LANGUAGES: Mapping[str, Language] = MappingProxyType(
             """,
             """
             おちゃが できました。
-            こうえんの ちかくです。
+            こうえんの ちかくでした。
             きのうは あめでした。
-            まどが あいています。
-            でんしゃが もうすぐ きます。
+            まどが あいていました。
+            でんしゃが いま きました。
             """,
         ),
         "cmn": _language(
