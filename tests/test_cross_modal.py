@@ -68,6 +68,20 @@ def test_one_word_is_exchanged_and_the_rest_stays() -> None:
     assert all(s.start_s > old.start_s - 0.15 and s.end_s < old.end_s + 0.15 for s in of(made, "video"))
 
 
+def test_lips_follow_around_a_sentence_too() -> None:
+    """They move before speech is heard: what the own mouth prepared is no longer said."""
+    target = speaking(1)
+    own = target.sound()
+    assert own is not None
+    late = own.samples.copy()
+    late[:14000] = np.random.default_rng(0).normal(0, 1e-3, 14000)
+    made = CrossModal(words=0.0)([replace(target, sound=lambda: Sound(late, own.rate))], np.random.default_rng(0))
+    (heard,) = of(made, "audio")
+    before = (np.arange(made.frames) + 0.5) / float(target.fps) < heard.start_s - 0.1
+    assert before.sum() > 10
+    assert np.array([mask.any() for _, mask in made.pictures])[before].mean() > 0.5, "a drawn mouth talks all the time"
+
+
 def test_without_words_a_whole_sentence_is_said() -> None:
     mute = replace(speaking(1), words=(), phonemes=())
     made = CrossModalAudio(words=1.0)([mute], np.random.default_rng(0))
