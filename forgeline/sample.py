@@ -24,7 +24,8 @@ class Sample:
     `sound_mark_read` is how the mark in the sound was read back, None where the sound is absent or can't carry one;
     `fingerprint` what the mark was issued for (`watermark.fingerprint`). `attributes` are what the corpus declares of the
     target, by name (`glasses`: `round`); `drawn` what chance decided when the sample was made (`weather`: `rain`, numbers as
-    text); `words` and `phonemes` what is said in it, as far as that is known. Rows compare by value.
+    text); `words` and `phonemes` what is said in it, as far as that is known, `text` the same where no times are. `credit` says
+    whom the licence asks to name. Rows compare by value.
     """
 
     sample_id: str
@@ -70,5 +71,7 @@ class Sample:
     drawn: Mapping[str, str] = field(default_factory=dict)
     words: tuple[Said, ...] = ()
     phonemes: tuple[Said, ...] = ()
+    text: str = ""
+    credit: str = ""
     scores: Mapping[str, float] = field(default_factory=dict)
     reason: str | None = None

@@ -19,7 +19,7 @@ from forgeline.inventory import Inventory
 from forgeline.recipe import Recipe
 from forgeline.sample import Label, Sample, Split
 from forgeline.section import Section
-from forgeline.terms import Terms
+from forgeline.terms import Terms, Use
 
 RAW = "data/raw"
 
@@ -57,7 +57,8 @@ class Found:
     have, and in a fake with both None the corpus does not say which stream was changed. People and `origin` are named as
     the corpus names them. `base` is the path of the real video that a fake was made from, where that is here.
     `group` is what the report counts it under. `attributes` are what the corpus declares of the target, by name; `words` and
-    `phonemes` what is said, in order of time.
+    `phonemes` what is said, in order of time, and `text` what is said where no times are known. `licence`, `permitted_use`
+    and `credit` (whom to name) are the clip's own, where the corpus gives each clip such; they narrow the corpus's terms.
     """
 
     group: str
@@ -75,6 +76,10 @@ class Found:
     attributes: Mapping[str, str] = field(default_factory=dict)
     words: tuple[Said, ...] = ()
     phonemes: tuple[Said, ...] = ()
+    text: str = ""
+    licence: str | None = None
+    permitted_use: tuple[Use, ...] | None = None
+    credit: str = ""
 
 
 @dataclass(frozen=True)
@@ -182,9 +187,13 @@ class Corpus:
             attributes=clip.attributes,
             words=clip.words,
             phonemes=clip.phonemes,
+            text=clip.text,
+            credit=clip.credit,
             mask=None if clip.mask is None else f"{RAW}/{self.name}/{clip.mask}",
-            licence=self.terms.licence,
-            permitted_use=self.terms.permitted_use,
+            licence=" AND ".join(sorted({self.terms.licence, clip.licence or self.terms.licence})),
+            permitted_use=tuple(
+                use for use in self.terms.permitted_use if clip.permitted_use is None or use in clip.permitted_use
+            ),
             sha256=file.sha256,
             bytes=file.bytes,
         )
