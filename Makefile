@@ -6,6 +6,8 @@ BIN := $(CURDIR)/.venv/bin
 export PATH := $(BIN):$(PATH)
 export HF_HUB_OFFLINE := 1
 export DO_NOT_TRACK := 1
+# Where an image or a shell sets it, each of eighty stages would compile all the code again.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help setup dataset test lint proof quality pictures serve clean
 

@@ -293,20 +293,21 @@ def _explained(path: Path, error: ValidationError) -> ParamsError:
 def _said(first: Any, model: type[BaseModel]) -> tuple[str, str]:
     """What is wrong, and what to do, for an error that pydantic found in `model` or below it."""
     fields: Mapping[str, Any] = model.model_fields
+    owner: object = model
     for part in first["loc"][:-1]:
-        annotation = getattr(fields.get(str(part)), "annotation", None)
-        fields = getattr(annotation, "model_fields", {})
+        owner = getattr(fields.get(str(part)), "annotation", None)
+        fields = getattr(owner, "model_fields", {})
     name = str(first["loc"][-1]) if first["loc"] else ""
     if first["type"] == "extra_forbidden":
         return "there is no such key", f"remove it; there are {', '.join(fields)}{_hint(name, fields)}"
     if first["type"] == "missing":
         return "is missing", "add it"
     what = str(first["msg"]).removeprefix("Value error, ")
-    field = fields.get(name)
+    described = owner.described(name) if isinstance(owner, type) and issubclass(owner, Section) else None
     given = "" if isinstance(first["input"], dict) else f" (it is {first['input']!r})"
     return (
         f"{what[0].lower()}{what[1:]}{given}",
-        f"correct it{f': {field.description}' if field and field.description else ''}",
+        f"correct it{f': {described}' if described else ''}",
     )
 
 

@@ -17,8 +17,6 @@ from forgeline.manifest import read_manifest
 from forgeline.video import Encoding, VideoWriter, open_video
 from tests.conftest import ROOT, Checkout, copied, new_checkout
 
-KILLS = 10
-
 
 def clean_build(checkout: Checkout, path: Path) -> Checkout:
     """The same commit built from nothing but the demo's footage (checked by its stage, which no case here changes)."""
@@ -45,13 +43,8 @@ def test_second_repro_does_nothing(tiny: Checkout) -> None:
     assert "Data and pipelines are up to date." in tiny.repro().stdout
 
 
-def test_another_clone_with_one_worker_gives_the_same_lock(tiny: Checkout, tmp_path: Path) -> None:
-    other = copied(tiny, tmp_path / "other", data=())
-    other.run("dvc", "repro", "--force", FORGELINE_WORKERS="1")
-    assert (other.path / "dvc.lock").read_bytes() == (tiny.path / "dvc.lock").read_bytes()
-
-
-def test_one_line_of_a_generator(clone: Checkout, tmp_path: Path) -> None:
+def test_what_changed_is_made_again_and_nothing_is_left_behind(clone: Checkout, tmp_path: Path) -> None:
+    """One line of a generator, one of the seal, a generator removed, and added again; each step on what the last one left."""
     before = made(clone)
     file = clone.path / "generators/blend_swap.py"
     file.write_text(file.read_text() + "\n# a new line\n")
@@ -59,21 +52,15 @@ def test_one_line_of_a_generator(clone: Checkout, tmp_path: Path) -> None:
     said = clone.repro().stdout
     assert "generate blend_swap" in said
     assert "generate control" not in said
-    assert clone.lock() == clean_build(clone, tmp_path / "clean").lock()
     assert made(clone) == before  # a comment makes nothing else of it
 
-
-def test_one_line_of_the_seal(clone: Checkout, tmp_path: Path) -> None:
-    before = made(clone)
     edit(clone, "watermark/tile.py", "_TILT = 0.25", "_TILT = 0.3")
     clone.repro()
     after = made(clone)
     assert set(after) == set(before)
     assert all(after[name] != before[name] for name in before if not name.endswith(".mask.mp4"))
-    assert clone.lock() == clean_build(clone, tmp_path / "clean").lock()
+    with_swap = clone.lock()
 
-
-def test_a_generator_removed_and_added(tiny: Checkout, clone: Checkout, tmp_path: Path) -> None:
     params = clone.params()
     kept = params["generators"].pop("blend_swap")
     clone.set_params(params)
@@ -81,10 +68,12 @@ def test_a_generator_removed_and_added(tiny: Checkout, clone: Checkout, tmp_path
     clone.repro()
     assert not (clone.path / "data/made/blend_swap").exists()
     assert clone.lock() == clean_build(clone, tmp_path / "clean").lock()
+
     params["generators"]["blend_swap"] = kept
     clone.set_params(params)
     clone.repro()
-    assert clone.lock() == tiny.lock()
+    assert made(clone) == after
+    assert clone.lock() == with_swap
 
 
 @pytest.fixture
@@ -198,9 +187,10 @@ def no_halves(checkout: Checkout) -> bool:
     return not [p for p in (checkout.path / "data").rglob("*") if ".part" in p.name]
 
 
-def test_kills_at_any_moment_leave_nothing_half_made(tiny: Checkout, tmp_path: Path) -> None:
+def test_another_clone_with_one_worker_killed_at_any_moment_makes_the_same(tiny: Checkout, tmp_path: Path) -> None:
     victim = copied(tiny, tmp_path / "victim", data=())
-    kill_at_random(victim, KILLS, 12)
+    victim.env["FORGELINE_WORKERS"] = "1"
+    kill_at_random(victim, 6, 12)
     victim.repro()
     assert victim.lock() == tiny.lock()
     assert no_halves(victim)
@@ -255,7 +245,7 @@ def test_the_demo_in_another_clone_with_another_worker_count(demo: Checkout, tmp
 @pytest.mark.proof
 def test_the_demo_killed_ten_times(demo: Checkout, tmp_path: Path) -> None:
     victim = copied(demo, tmp_path / "victim", data=())
-    kill_at_random(victim, KILLS, 60)
+    kill_at_random(victim, 10, 60)
     victim.repro()
     assert victim.lock() == demo.lock()
     assert no_halves(victim)
