@@ -17,7 +17,7 @@ from forgeline.inventory import File, Inventory, scan
 from forgeline.sample import SPLITS, Sample
 from forgeline.terms import Consent
 from sources.celeb_df import CelebDF
-from sources.corpus import OUTSIDE, Corpus
+from sources.corpus import OUTSIDE, Corpus, media_type
 from sources.dfdc import DFDC
 from sources.ffpp import FaceForensics
 from sources.folder import TEMPLATE, Demo, Folder
@@ -403,7 +403,7 @@ def test_celeb_df_finds_a_list_that_is_upside_down(tmp_path: Path) -> None:
         ("Celeb-real/id0_id1_0000.mp4", OUTSIDE),
         ("Celeb-real/id00_0000.mp4", OUTSIDE),
         ("YouTube-real/id0_0000.mp4", OUTSIDE),
-        ("Celeb-fake/id0_id1_0000.mp4", OUTSIDE),
+        ("Celeb-faked/id0_id1_0000.mp4", OUTSIDE),
     ],
 )
 def test_celeb_df_refuses_other_names(path: str, reason: str, tmp_path: Path) -> None:
@@ -629,6 +629,6 @@ def test_every_file_is_accounted_for(kind: str, tmp_path_factory: pytest.TempPat
     rows = by_path(corpus)
     assert rows[one].reason is None
     silent = [path for path in inventory.files if path not in rows and path not in corpus.known]
-    assert not [path for path in silent if path.endswith(".mp4")]
+    assert not [path for path in silent if media_type(path) == "video"]
     assert corpus.report().unexpected.count == len(silent) + sum(row.reason == OUTSIDE for row in rows.values())
     assert not [path for path in rows if path.endswith((".md", ".json"))]
