@@ -1,8 +1,8 @@
 """FaceForensics++ (Rössler et al., ICCV 2019) and the DeepFakeDetection set (Google and Jigsaw, 2019) served with it.
 
 1000 sequences from 977 YouTube videos, and five methods' forgeries of them, each in both directions of 500 pairs; 363 videos
-of 28 paid actors, and 3068 swaps between these. As the download script lays them out, with level raw (also called c0), c23
-or c40:
+of 28 paid actors, and 3068 swaps between these. As the download script lays them out, with level raw (also called c0), c23 or
+c40:
 
     original_sequences/youtube/<level>/videos/000.mp4                       sequence
     original_sequences/actors/<level>/videos/01__exit_phone_room.mp4        actor, scene
@@ -12,22 +12,28 @@ or c40:
     splits/{train,val,test}.json                                            also directly in the root; the 500 pairs
     conversion_dict.json                                                    optional: sequence → YouTube id
 
-A flat mirror of c23 is read as well: original/000.mp4, <method>/000_003.mp4. It holds a third of DeepFakeDetection and no
-actors.
+DeepfakeBench keeps this tree, and lays pictures beside the videos (`sources/stills.py`). The script can fetch more, which is
+left out: the YouTube videos themselves (downloaded_videos.zip) and the autoencoders (manipulated_sequences/Deepfakes/models).
+A flat mirror of c23 is read as well: original/000.mp4, <method>/000_003.mp4, with tables in csv/ that name each clip, its
+class and its number of frames. It holds a third of DeepFakeDetection (one clip of 5 frames among them), no actors, masks or
+splits.
 
 The first number of a forgery is the video it was made from. Deepfakes, FaceSwap, FaceShifter and DeepFakeDetection put the
-source's face on it; Face2Face and NeuralTextures only move the target's own. No file has sound. Frames of a forgery pair
-with its target's by index: lengths, widths and even frame rates differ by method (Face2Face is as long as its source).
-The official splits (720/140/140) cut seven YouTube videos in two: rows carry the video as their origin, so that a split
-prover can mend it. DeepFakeDetection has no official split.
+source's face on it; Face2Face and NeuralTextures only move the target's own. No file has sound. Frames of a forgery pair with
+its target's by index: lengths, widths and even frame rates differ by method (Face2Face is as long as its source), and a mask
+can be far shorter than its clip. FaceShifter has no masks, and NeuralTextures has Face2Face's. The official splits
+(720/140/140) cut seven YouTube videos in two: rows carry the video as their origin, so that a split prover can mend it.
+DeepFakeDetection has no official split.
 
 Licence: FaceForensics Terms of Use, signed with an affiliation: non-commercial research and education; no passing on.
 """
 
+import csv
+import io
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -35,7 +41,8 @@ from forgeline.errors import SourceError
 from forgeline.inventory import Inventory
 from forgeline.sample import SPLITS, Split
 from forgeline.terms import Terms
-from sources.corpus import Corpus, Found, Source, read_json, unreadable
+from sources.corpus import Corpus, Found, Source, read_json, read_text, unreadable
+from sources.stills import Stills
 
 DFD = "DeepFakeDetection"
 SWAPS = ("Deepfakes", "FaceSwap", "FaceShifter")
@@ -47,6 +54,7 @@ _OFFICIAL = re.compile(
     rf"(?:original_sequences/(?P<real>youtube|actors)|manipulated_sequences/(?P<method>{_METHODS}))"
     r"/(?P<level>raw|c0|c23|c40|masks)/videos/(?P<name>[^/]+)\.mp4"
 )
+_FLAT_LEVEL = "c23"
 _FLAT = re.compile(rf"(?P<folder>original|{_METHODS})/(?P<name>[^/]+)\.mp4")
 
 _ACTOR = r"0[1-9]|1[0-9]|2[0-8]"
@@ -57,6 +65,14 @@ _PAIR = re.compile(r"(?P<target>[0-9]{3})_(?P<source>[0-9]{3})")
 _NAMES = {"youtube": _SEQUENCE, "actors": _SCENE, DFD: _SWAPPED_SCENE, **dict.fromkeys((*SWAPS, *REENACTMENTS), _PAIR)}
 
 _FOLDERS = ("", "splits/", "dataset/", "dataset/splits/")
+_NOT_READ = {
+    "the YouTube videos that the sequences were cut from": re.compile(
+        r"(?:downloaded_videos|downloaded_?videos_?info|original_youtube_videos(?:_info)?)(?:\.zip|/.+)"
+    ),
+    "Deepfakes' models": re.compile(r"manipulated_sequences/Deepfakes/models/[0-9]{3}_[0-9]{3}/[A-Za-z_]+\.h5"),
+}
+_TABLE = re.compile(rf"csv/(?:original|{_METHODS}|FF\+\+_Metadata(?:_Shuffled)?|Mean_Data)\.csv")
+_SHORT = 10  # frames
 _VIDEO = re.compile(r"(?P<id>[A-Za-z0-9_-]{11}) [0-9]+")
 
 
@@ -78,6 +94,7 @@ class FaceForensics(Source):
     def __call__(self, name: str, root: Path, inventory: Inventory) -> Corpus:
         """Originals, actors and their forgeries, with official splits, YouTube ids and masks where these are there."""
         official = _official(root, inventory)
+        tables = _tables(root, inventory)
         clips: dict[str, _Clip] = {}
         paths: dict[str, str] = {}
         masks: dict[str, str] = {}
@@ -93,7 +110,7 @@ class FaceForensics(Source):
                 left_out.append(path)
             elif clip.key in paths:
                 refused[path] = f"the same clip as {paths[clip.key]}"
-            elif clip.group in (*SWAPS, *REENACTMENTS) and official.pairs and clip.stem not in official.pairs:
+            elif clip.group in (*SWAPS, *REENACTMENTS) and not official.missing and clip.stem not in official.pairs:
                 refused[path] = "not one of the published pairs"
             else:
                 clips[path] = clip
@@ -104,19 +121,32 @@ class FaceForensics(Source):
                 f"there is nothing at level {self.compression}, and {len(left_out)} clips at others",
                 "set it to a level that is there",
             )
+        stills = Stills.of(inventory)
+        notes = stills.notes(name, {*clips, *refused})
         found = {path: _found(clip, paths, masks, official) for path, clip in clips.items()}
         wanted = {*_published(official), *(clip.original for clip in clips.values())}
-        notes = [f"{len(left_out)} clips at other levels than {self.compression} are left out"] if left_out else []
+        wanted |= tables.clips if self.compression == _FLAT_LEVEL else set()
+        notes += [f"{len(left_out)} clips at other levels than {self.compression} are left out"] if left_out else []
         notes += [f"{len(lone)} masks are of clips that are not here"] if (lone := masks.keys() - paths.keys()) else []
+        not_read: set[str] = set()
+        for what, names in _NOT_READ.items():
+            if files := {path for path in inventory.files if names.fullmatch(path)}:
+                notes.append(f"{what} are left out: {len(files)} files")
+                not_read |= files
+        short = [
+            f"{paths[key]} ({frames})" for key, frames in sorted(tables.frames.items()) if frames < _SHORT and key in paths
+        ]
+        notes += [f"clips of fewer than {_SHORT} frames: {', '.join(short)}"] if short else []
         return Corpus(
             name=name,
             terms=self.terms,
             inventory=inventory,
             found=found,
             refused=refused,
-            known={*masks.values(), *left_out, *official.files},
+            known={*masks.values(), *left_out, *official.files, *tables.files, *stills.files, *not_read},
             published=PUBLISHED,
             missing=[*official.missing, *(f"{key}.mp4" for key in wanted - paths.keys())],
+            mismatching=[*official.doubled, *tables.mismatching],
             notes=(*notes, *_leaks(official)),
         )
 
@@ -145,13 +175,25 @@ class _Clip:
 
 @dataclass(frozen=True)
 class _Official:
-    """What the metadata say: split and YouTube id by sequence, both names of each pair, and which files were read."""
+    """What the metadata say: split and YouTube id by sequence, and both names of each pair; and of the metadata files, which
+    are here, which are not, and which are here a second time and differ."""
 
     splits: Mapping[str, Split]
     pairs: frozenset[str]
     videos: Mapping[str, str]
     files: frozenset[str]
     missing: tuple[str, ...]
+    doubled: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Tables:
+    """What the flat mirror's tables name: clips by key, their numbers of frames; and lines that are at odds with the corpus."""
+
+    clips: set[str] = field(default_factory=set)
+    frames: dict[str, int] = field(default_factory=dict)
+    files: list[str] = field(default_factory=list)
+    mismatching: list[str] = field(default_factory=list)
 
 
 def _clip(path: str) -> _Clip | None:
@@ -159,13 +201,15 @@ def _clip(path: str) -> _Clip | None:
     if place := _OFFICIAL.fullmatch(path):
         group, level = place["real"] or place["method"], place["level"].replace("c0", "raw")
     elif place := _FLAT.fullmatch(path):
-        group, level = place["folder"].replace("original", "youtube"), "c23"
+        group, level = place["folder"].replace("original", "youtube"), _FLAT_LEVEL
     else:
         return None
     name = _NAMES[group].fullmatch(place["name"])
     if name is None:
         return None
     parts = name.groupdict()
+    if level == "masks" and "source" not in parts:
+        return None  # there is nothing to mask in a real clip
     clip = _Clip(group, level, place["name"], parts["target"], parts.get("source"), parts.get("scene"))
     return None if clip.source == clip.target else clip
 
@@ -203,8 +247,10 @@ def _official(root: Path, inventory: Inventory) -> _Official:
     splits: dict[str, Split] = {}
     pairs: set[str] = set()
     missing = [f"splits/{split}.json" for split in SPLITS if not places[f"{split}.json"]]
-    for split in SPLITS if not missing else ():
-        path = places[f"{split}.json"][0]
+    for split in SPLITS:
+        path = next(iter(places[f"{split}.json"]), None)
+        if path is None:
+            continue
         for a, b in _pairs(root / path, read_json(root, inventory, path)):
             if a == b or a in splits or b in splits:
                 unreadable(root / path, f"a sequence of the pair {a}, {b} is in another pair too")
@@ -214,7 +260,41 @@ def _official(root: Path, inventory: Inventory) -> _Official:
     for path in places["conversion_dict.json"][:1]:
         videos = _videos(root / path, read_json(root, inventory, path))
     files = frozenset(path for found in places.values() for path in found)
-    return _Official(splits, frozenset(pairs), videos, files, tuple(missing))
+    doubled = [
+        f"{path}: not the same as {found[0]}, which is used"
+        for found in places.values()
+        for path in found[1:]
+        if inventory.files[path].sha256 != inventory.files[found[0]].sha256
+    ]
+    return _Official(splits, frozenset(pairs), videos, files, tuple(missing), tuple(doubled))
+
+
+def _tables(root: Path, inventory: Inventory) -> _Tables:
+    tables = _Tables(files=[path for path in inventory.files if _TABLE.fullmatch(path)])
+    for path in tables.files:
+        if path.endswith("Mean_Data.csv"):
+            continue
+        reader = csv.DictReader(io.StringIO(read_text(root, inventory, path), newline=""))
+        try:
+            if not {"File Path", "Label"} <= set(reader.fieldnames or ()):
+                unreadable(root / path, "its first line does not name File Path and Label")
+            for row in reader:
+                _listed(row, f"{path}:{reader.line_num}", tables)
+        except csv.Error as error:
+            unreadable(root / f"{path}:{reader.line_num}", f"not a table ({error})")
+    return tables
+
+
+def _listed(row: Mapping[str, str | None], where: str, tables: _Tables) -> None:
+    """Take over a line of a table; the class is what the folder says, and a line that says otherwise is reported."""
+    clip = _clip((row["File Path"] or "").strip().replace("\\", "/"))
+    label = {"REAL": "real", "FAKE": "fake"}.get((row["Label"] or "").strip())
+    if clip is None or label != ("real" if clip.source is None else "fake"):
+        tables.mismatching.append(f"{where}: {str(row['File Path'])[:80]!r} is called {str(row['Label'])[:20]!r}")
+        return
+    tables.clips.add(clip.key)
+    if re.fullmatch(r"[0-9]{1,9}", frames := (row.get("Frame Count") or "").strip()):
+        tables.frames[clip.key] = int(frames)
 
 
 def _pairs(where: Path, value: object) -> list[tuple[str, str]]:

@@ -21,9 +21,7 @@ FAKE = {"label": "FAKE", "split": "train", "original": A}
 
 def read(tmp_path: Path, clips: list[str], metadata: Mapping[str, object]) -> Corpus:
     """These clips, and metadata files: text as it is, anything else as JSON."""
-    text: dict[str, str | bytes] = {
-        path: value if isinstance(value, str) else json.dumps(value) for path, value in metadata.items()
-    }
+    text = {path: value if isinstance(value, str) else json.dumps(value) for path, value in metadata.items()}
     return CHALLENGE("dfdc", tmp_path / "raw", with_clips(on_disk(tmp_path / "raw", text) if text else listed([]), clips))
 
 

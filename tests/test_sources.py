@@ -31,7 +31,7 @@ def listed(paths: Iterable[str]) -> Inventory:
     return Inventory({path: File(path, 1, "0" * 64) for path in sorted(paths)}, {})
 
 
-def on_disk(root: Path, files: dict[str, str | bytes]) -> Inventory:
+def on_disk(root: Path, files: Mapping[str, str | bytes]) -> Inventory:
     for path, content in files.items():
         (root / path).parent.mkdir(parents=True, exist_ok=True)
         (root / path).write_bytes(content if isinstance(content, bytes) else content.encode())
