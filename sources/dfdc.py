@@ -62,7 +62,6 @@ _NAME = re.compile(r"[a-z]{10}\.mp4")
 _METADATA = ("metadata.json", "labels.csv", "label.csv")
 
 _DATASET = "dataset.json"
-_SCENE = re.compile(r"(?:.*/)??(?P<folder>original_videos|method_A|method_B)/(?:[^/]+/)*(?P<stem>[0-9_]+_[A-Z]_[0-9]{3})\.mp4")
 _ACTORS = re.compile(r"(?:(?P<source>[0-9]+)_)?(?P<target>[0-9]+)_[A-Z]_[0-9]{3}")
 
 
@@ -305,7 +304,7 @@ def _preview(root: Path, inventory: Inventory) -> _Read:
         else:
             scenes[path] = scene
             paths[key] = path
-    missing = {key for key in said if key not in paths and key not in clips.values()}
+    missing = said.keys() - clips.values()
     missing |= {scene.original for scene in scenes.values() if scene.original and scene.original not in paths}
     changed = Counter(name for scene in scenes.values() for name in scene.augmentations)
     return _Read(
@@ -320,11 +319,12 @@ def _preview(root: Path, inventory: Inventory) -> _Read:
 
 def _key(path: str) -> str | None:
     """The folder and name of a clip of the preview, without its suffix; None for what is not named as such."""
-    place = _SCENE.fullmatch(path)
-    name = None if place is None else _ACTORS.fullmatch(place["stem"])
-    if place is None or name is None or name["source"] == name["target"]:
+    *folders, file = path.removesuffix(".mp4").split("/")
+    folder = next((folder for folder in folders if folder in PREVIEW), None)
+    name = _ACTORS.fullmatch(file) if path.endswith(".mp4") else None
+    if folder is None or name is None or name["source"] == name["target"]:
         return None
-    return f"{place['folder']}/{place['stem']}" if (place["folder"] == "original_videos") == (name["source"] is None) else None
+    return f"{folder}/{file}" if (folder == "original_videos") == (name["source"] is None) else None
 
 
 def _taken(path: str, scene: _Scene, paths: Mapping[str, str]) -> Found:
