@@ -119,7 +119,7 @@ class CelebDF(Source):
                 clips[path] = clip
                 paths[clip.key] = path
         stills = Stills.of(inventory)
-        notes = stills.notes(name, clips)
+        notes = stills.notes(name)
         if elsewhere:
             notes.append(
                 f"{elsewhere} clips lie as in Celeb-DF++, and this is read as {self.version}: set version: ++ to read them"

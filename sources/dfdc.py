@@ -84,7 +84,7 @@ class DFDC(Source):
         found = {**full.found, **preview.found}
         refused = {**full.refused, **preview.refused}
         stills = Stills.of(inventory)
-        notes = stills.notes(name, {*found, *refused})
+        notes = stills.notes(name)
         if refused and not found:
             what = f"no metadata give a label to any of its {len(refused)} clips (the first: {min(refused.values())})"
             raise SourceError(f"{RAW}/{name}", what, "put metadata.json, labels.csv or dataset.json where the corpus has them")
@@ -307,13 +307,14 @@ def _preview(root: Path, inventory: Inventory) -> _Read:
     missing = said.keys() - clips.values()
     missing |= {scene.original for scene in scenes.values() if scene.original and scene.original not in paths}
     changed = Counter(name for scene in scenes.values() for name in scene.augmentations)
+    kinds = ", ".join(f"{name!r} {count} times" for name, count in changed.most_common(8))
     return _Read(
         found={path: _taken(path, scene, paths) for path, scene in scenes.items()},
         refused=refused,
         known={_DATASET},
         missing=[*(f"{key}.mp4" for key in missing), *([] if _DATASET in inventory.files else [_DATASET])],
         mismatching=mismatching,
-        notes=[f"{count} clips of the preview were changed afterwards: {name}" for name, count in sorted(changed.items())],
+        notes=[f"clips of the preview were changed afterwards: {kinds}"] if kinds else [],
     )
 
 

@@ -122,7 +122,7 @@ class FaceForensics(Source):
                 "set it to a level that is there",
             )
         stills = Stills.of(inventory)
-        notes = stills.notes(name, {*clips, *refused})
+        notes = stills.notes(name)
         found = {path: _found(clip, paths, masks, official) for path, clip in clips.items()}
         wanted = {*_published(official), *(clip.original for clip in clips.values())}
         wanted |= tables.clips if self.compression == _FLAT_LEVEL else set()
@@ -136,7 +136,7 @@ class FaceForensics(Source):
         short = [
             f"{paths[key]} ({frames})" for key, frames in sorted(tables.frames.items()) if frames < _SHORT and key in paths
         ]
-        notes += [f"clips of fewer than {_SHORT} frames: {', '.join(short)}"] if short else []
+        notes += [f"{len(short)} clips have fewer than {_SHORT} frames: {_few(short)}"] if short else []
         return Corpus(
             name=name,
             terms=self.terms,
@@ -320,6 +320,10 @@ def _videos(where: Path, value: object) -> dict[str, str]:
             unreadable(where, f"{str(sequence)[:20]!r}: {str(text)[:40]!r} is not a sequence and a YouTube id")
         videos[sequence] = video["id"]
     return videos
+
+
+def _few(names: list[str]) -> str:
+    return ", ".join(names[:5]) + (", …" if len(names) > 5 else "")
 
 
 def _leaks(official: _Official) -> list[str]:

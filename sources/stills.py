@@ -16,35 +16,36 @@ are the frames' own, so nothing is lost: the videos they were taken from are wha
 """
 
 import re
-from collections.abc import Collection
 from dataclasses import dataclass
 
 from forgeline.errors import SourceError
 from forgeline.inventory import Inventory
-from sources.corpus import RAW
+from sources.corpus import RAW, media_type
 
 _STILL = re.compile(r"(?:.*/)?(?:frames|images|masks|landmarks)/(?P<clip>[^/]+)/[0-9]+\.(?:png|jpe?g|npy)")
 
 
 @dataclass(frozen=True)
 class Stills:
-    """Such files of a corpus: their paths, and of how many clips they are."""
+    """Such files of a corpus: their paths, of how many clips they are, and whether it has no video beside them."""
 
     files: frozenset[str]
     clips: int
+    alone: bool
 
     @classmethod
     def of(cls, inventory: Inventory) -> "Stills":
         """All in the inventory, by their place and name alone."""
         names = {path: match.start("clip") for path in inventory.files if (match := _STILL.fullmatch(path))}
-        return cls(frozenset(names), len({path[: path.index("/", start)] for path, start in names.items()}))
+        clips = {path[: path.index("/", start)] for path, start in names.items()}
+        return cls(frozenset(names), len(clips), not any(media_type(path) == "video" for path in inventory.files))
 
-    def notes(self, name: str, clips: Collection[str]) -> list[str]:
+    def notes(self, name: str) -> list[str]:
         """What the report says of them; SourceError where they are all that there is of the corpus `name`."""
         if not self.files:
             return []
         what = f"{len(self.files)} pictures and points taken out of {self.clips} clips"
-        if not clips:
+        if self.alone:
             raise SourceError(
                 f"{RAW}/{name}",
                 f"{what}, and no video",

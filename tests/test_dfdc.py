@@ -211,7 +211,7 @@ def test_what_the_preview_says_of_itself(tmp_path: Path) -> None:
     odd = {"README": {}, "method_A/x.mp4": {}, SWAP: {**SAID, "source_video": FIRST, "augmentations": ["compression"]}}
     corpus = preview(tmp_path, [FIRST, SWAP], {**WHOLE, **odd})
     assert by_path(corpus)[SWAP].parents == ()
-    assert corpus.notes == ("1 clips of the preview were changed afterwards: compression",)
+    assert corpus.notes == ("clips of the preview were changed afterwards: 'compression' 1 times",)
     assert corpus.mismatching == [
         f"{SWAP}: its source_video {FIRST!r} is not a video of its target",
         "dataset.json: 'README' is not the path of a clip",

@@ -84,6 +84,9 @@ def test_deepfakebench_lays_pictures_beside_the_videos(tmp_path: Path) -> None:
     assert [row.split for row in rows.values()] == ["train", "train"]
     assert corpus.notes == ("6 pictures and points taken out of 4 clips are left out: the videos themselves are read",)
     assert corpus.report().unexpected.count == 0
+    wrapped = [f"FaceForensics++/{path}" for path in (REAL, *stills)]
+    with pytest.raises(SourceError, match="none of its 7 files is a clip"):
+        FFPP["c23"]("ffpp", tmp_path, listed(wrapped))
     with pytest.raises(
         SourceError, match="6 pictures and points taken out of 4 clips, and no video; unpack the corpus's own videos"
     ):
@@ -137,7 +140,7 @@ def test_the_flat_mirrors_tables_are_checked(tmp_path: Path, saved: str, end: st
     corpus = FFPP["c23"]("ffpp", tmp_path / "raw", with_clips(metadata, clips))
     rows = by_path(corpus)
     assert [rows[path].label for path in clips] == ["real", "fake", "fake"]
-    assert corpus.notes == (f"clips of fewer than 10 frames: {short} (5)",)
+    assert corpus.notes == (f"1 clips have fewer than 10 frames: {short} (5)",)
     assert corpus.mismatching == [
         "csv/FF++_Metadata.csv:4: 'FaceSwap/000_003.mp4' is called 'REAL'",
         "csv/FF++_Metadata.csv:5: 'elsewhere/000_003.mp4' is called 'FAKE'",
