@@ -373,22 +373,15 @@ def _scene(key: str, entry: object) -> _Scene | str:
     if name is None or not isinstance(entry, dict) or entry.get("set") not in ("train", "test"):
         return strange
     split: Split = entry["set"]
-    target, source = _actor(entry.get("target_id")), _actor(entry.get("swapped_id"))
+    target, source = str(entry.get("target_id")), str(entry.get("swapped_id"))  # numbers, or text
     augmentations = entry.get("augmentations")
     changed = tuple(str(each)[:40] for each in augmentations) if isinstance(augmentations, list) else ()
-    if entry.get("label") == "real" and name["source"] is None and target and target == name["target"]:
+    if entry.get("label") == "real" and name["source"] is None and target == name["target"]:
         return _Scene("real", split, target, augmentations=changed)
-    if entry.get("label") != "fake" or not target or not source or {target, source} != {name["target"], name["source"]}:
+    if entry.get("label") != "fake" or {target, source} != {name["target"], name["source"]}:
         return strange
     video = entry.get("source_video")
     stem = PurePosixPath(video).stem if isinstance(video, str) else ""
     of = _ACTORS.fullmatch(stem)
     own = of is not None and of["source"] is None and of["target"] == target
     return _Scene("fake", split, target, source, f"original_videos/{stem}" if own else None, changed)
-
-
-def _actor(value: object) -> str | None:
-    """The number of an actor, which may be text."""
-    if isinstance(value, str) and re.fullmatch(r"[0-9]+", value):
-        return value
-    return str(value) if type(value) is int and value >= 0 else None

@@ -248,6 +248,7 @@ def test_pictures_of_either_are_left_out(tmp_path: Path) -> None:
     corpus = preview(tmp_path, [FIRST, *stills], WHOLE)
     assert corpus.notes == ("2 pictures and points taken out of 2 clips are left out: the videos themselves are read",)
     assert set(by_path(corpus)) == {FIRST}
+    assert corpus.report().unexpected.count == 0
     with pytest.raises(SourceError, match="2 pictures and points taken out of 2 clips, and no video"):
         CHALLENGE("dfdc", tmp_path, listed(stills))
 
