@@ -26,7 +26,7 @@ RAW = "data/raw"
 MEDIA: dict[str, MediaType] = {
     **dict.fromkeys((".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".mpg", ".mpeg"), "video"),
     **dict.fromkeys((".png", ".jpg", ".jpeg"), "image"),
-    **dict.fromkeys((".wav", ".flac"), "audio"),
+    **dict.fromkeys((".wav", ".flac", ".m4a"), "audio"),
 }
 """Media type by suffix, in lower case."""
 
