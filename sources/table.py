@@ -2,7 +2,7 @@
 
 import yaml
 
-from sources import celeb_df, dfdc, ffpp, folder
+from sources import celeb_df, dfdc, ffpp, folder, voxceleb
 from sources.corpus import Source
 
 SOURCES: dict[str, type[Source]] = {
@@ -11,6 +11,7 @@ SOURCES: dict[str, type[Source]] = {
     "ffpp": ffpp.FaceForensics,
     "celeb_df": celeb_df.CelebDF,
     "dfdc": dfdc.DFDC,
+    "voxceleb": voxceleb.VoxCeleb,
 }
 
 
