@@ -2,7 +2,7 @@
 
 import yaml
 
-from sources import celeb_df, dfdc, ffpp, folder, voxceleb
+from sources import celeb_df, dfdc, ffpp, folder, lrs, voxceleb
 from sources.corpus import Source
 
 SOURCES: dict[str, type[Source]] = {
@@ -12,6 +12,7 @@ SOURCES: dict[str, type[Source]] = {
     "celeb_df": celeb_df.CelebDF,
     "dfdc": dfdc.DFDC,
     "voxceleb": voxceleb.VoxCeleb,
+    "lrs": lrs.LRS,
 }
 
 
