@@ -2,7 +2,7 @@
 
 import yaml
 
-from sources import celeb_df, dfdc, ffpp, folder, lrs, voxceleb
+from sources import celeb_df, celeba, dfdc, ffpp, folder, lrs, voxceleb
 from sources.corpus import Source
 
 SOURCES: dict[str, type[Source]] = {
@@ -13,6 +13,7 @@ SOURCES: dict[str, type[Source]] = {
     "dfdc": dfdc.DFDC,
     "voxceleb": voxceleb.VoxCeleb,
     "lrs": lrs.LRS,
+    "celeba": celeba.CelebA,
 }
 
 
