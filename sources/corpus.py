@@ -240,7 +240,7 @@ def read_text(root: Path, inventory: Inventory, path: str) -> str:
 def read_json(root: Path, inventory: Inventory, path: str) -> object:
     """A small metadata file of JSON; a doubled key is an error, as the second would silently win."""
     try:
-        value: object = json.loads(read_text(root, inventory, path), object_pairs_hook=_unique)
+        value: object = json.loads(read_text(root, inventory, path), object_pairs_hook=unique)
     except RecursionError:
         unreadable(root / path, "JSON nested too deeply")
     except ValueError as error:
@@ -253,7 +253,8 @@ def unreadable(where: Path, what: str) -> NoReturn:
     raise SourceError(where, what, "put the corpus's own file there, then run python -m flows scan again")
 
 
-def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
+def unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """An object of JSON; ValueError where a key is there twice."""
     doubled = [key for key, times in Counter(key for key, _ in pairs).items() if times > 1]
     if doubled:
         raise ValueError(f"the key {doubled[0]!r} is there twice")
