@@ -2,7 +2,7 @@
 
 import yaml
 
-from sources import celeb_df, celeba, dfdc, ffpp, folder, lrs, voxceleb
+from sources import celeb_df, celeba, dfdc, ffhq, ffpp, folder, lrs, voxceleb
 from sources.corpus import Source
 
 SOURCES: dict[str, type[Source]] = {
@@ -14,6 +14,7 @@ SOURCES: dict[str, type[Source]] = {
     "voxceleb": voxceleb.VoxCeleb,
     "lrs": lrs.LRS,
     "celeba": celeba.CelebA,
+    "ffhq": ffhq.FFHQ,
 }
 
 
