@@ -88,7 +88,9 @@ class Folder(Source):
         """Real clips of the people under `terms.people`; SourceError when fewer than four of them have any."""
         declared = _declared(root, inventory) if _ATTRIBUTES in inventory.files else {}
         said = {
-            path: _Told(declared.get(path.partition("/")[0], {}), _aligned(root, inventory, path))
+            path: _Told(
+                declared.get(path.partition("/")[0], {}), aligned(root, inventory, str(Path(path).with_suffix(".align")))
+            )
             for path in inventory.files
             if media_type(path)
         }
@@ -129,9 +131,8 @@ class _Told:
     phonemes: tuple[Said, ...] = ()
 
 
-def _aligned(root: Path, inventory: Inventory, path: str) -> tuple[Said, ...]:
-    """The words of the `.align` file beside a clip, without pauses."""
-    align = str(Path(path).with_suffix(".align"))
+def aligned(root: Path, inventory: Inventory, align: str) -> tuple[Said, ...]:
+    """The words of an `.align` file, without pauses; none where it is not there."""
     if align not in inventory.files:
         return ()
     words = []
