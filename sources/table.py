@@ -2,7 +2,7 @@
 
 import yaml
 
-from sources import celeb_df, celeba, dfdc, ffhq, ffpp, folder, lrs, voxceleb
+from sources import celeb_df, celeba, dfdc, ffhq, ffpp, folder, grid, lrs, voxceleb
 from sources.corpus import Source
 
 SOURCES: dict[str, type[Source]] = {
@@ -15,6 +15,7 @@ SOURCES: dict[str, type[Source]] = {
     "lrs": lrs.LRS,
     "celeba": celeba.CelebA,
     "ffhq": ffhq.FFHQ,
+    "grid": grid.GRID,
 }
 
 
