@@ -41,6 +41,7 @@ _PERSON = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _FEWEST = 4
 _ATTRIBUTES = "attributes.csv"
 _ALIGN_HZ = 25_000  # units a second
+_ALIGNED = re.compile(r"(?P<start>[0-9]{1,9})\s+(?P<end>[0-9]{1,9})\s+(?P<word>\S+)")
 _PAUSES = {"sil", "sp"}
 
 TEMPLATE = Terms(
@@ -139,11 +140,11 @@ def aligned(root: Path, inventory: Inventory, align: str) -> tuple[Said, ...]:
     for number, line in enumerate(read_text(root, inventory, align).splitlines(), 1):
         if not line.strip():
             continue
-        start, end, *said = line.split()
-        if len(said) != 1 or not (start.isdecimal() and end.isdecimal()) or not int(start) <= int(end):
+        said = _ALIGNED.fullmatch(line.strip())
+        if said is None or not int(said["start"]) <= int(said["end"]):
             unreadable(root / align, f"line {number} is not `start end word`")
-        if said[0] not in _PAUSES:
-            words.append(Said(int(start) / _ALIGN_HZ, int(end) / _ALIGN_HZ, said[0]))
+        if said["word"] not in _PAUSES:
+            words.append(Said(int(said["start"]) / _ALIGN_HZ, int(said["end"]) / _ALIGN_HZ, said["word"]))
     return tuple(sorted(words, key=lambda word: word.start_s))
 
 

@@ -137,7 +137,9 @@ def test_words_come_from_alignments_beside_clips(tmp_path: Path) -> None:
     assert row.phonemes == ()
 
 
-@pytest.mark.parametrize("line", ["0 23750", "0 23750 bin blue", "a 23750 bin", "100 50 bin", "-5 50 bin", "0.5 1.0 bin"])
+@pytest.mark.parametrize(
+    "line", ["0 23750", "0 23750 bin blue", "a 23750 bin", "100 50 bin", "-5 50 bin", "0.5 1.0 bin", "0", f"0 {'9' * 5000} bin"]
+)
 def test_a_broken_alignment_is_refused(tmp_path: Path, line: str) -> None:
     with pytest.raises(SourceError, match=r"anna/1\.align: line 2 is not `start end word`"):
         aligned(tmp_path, f"0 10 bin\n{line}\n")
