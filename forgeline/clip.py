@@ -25,7 +25,7 @@ class Sound:
     rate: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Said:
     """A word, or a phoneme in IPA, and when it was said: `start_s` to `end_s` seconds."""
 
