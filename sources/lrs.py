@@ -25,6 +25,7 @@ copies name several Creative Commons licences: take it as non-commercial, withou
 """
 
 import re
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -187,7 +188,7 @@ def _told(transcript: str) -> _Told:
             if word is None or float(word["start"]) > float(word["end"]):
                 wrong.append(f"line {number} is not a word, its start and its end")
             elif text := _spoken(word["text"]):
-                words.append(Said(float(word["start"]), float(word["end"]), text))
+                words.append(Said(float(word["start"]), float(word["end"]), sys.intern(text)))
         elif not table:
             key, colon, value = line.partition(":")
             if colon:
