@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from forgeline.errors import SourceError
@@ -204,6 +204,7 @@ FILES = st.fixed_dictionaries(
 )
 
 
+@example(level="c23", paths=["Deepfakes/000_000.mp4", "FaceSwap/000_003.mp4", "FaceSwap/000_003.avi"], files={})
 @given(level=st.sampled_from(["raw", "c23"]), paths=st.lists(PATHS, max_size=14), files=FILES)
 def test_whatever_lies_there_is_accounted_for_once(
     tmp_path_factory: pytest.TempPathFactory, level: str, paths: list[str], files: dict[str, str | bytes]
@@ -224,3 +225,4 @@ def test_whatever_lies_there_is_accounted_for_once(
     for path, row in rows.items():
         assert row.reason is not None or row.label == ("real" if path.startswith("original") else "fake")
         assert row.label == "fake" or (row.mask, row.parents, row.source_id) == (None, (), None)
+        assert row.target_id is None or row.target_id != row.source_id
