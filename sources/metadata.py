@@ -16,12 +16,6 @@ def places(inventory: Inventory, names: Collection[str]) -> dict[str, list[str]]
 
 
 def cells(line: str) -> list[str]:
-    """The cells of a line, between tabs, else commas, else spaces, without the quotes and spaces around them.
-
-    Some copies have whole lines in quotes.
-    """
-    line = line.strip()
-    if line.count('"') == 2 and line[0] == line[-1] == '"':
-        line = line[1:-1]
+    """The cells of a line, between tabs, else commas, else spaces, without spaces around them, nor quotes of cell or line."""
     separator = next((sign for sign in "\t," if sign in line), None)
-    return [cell.strip().strip('"').strip() for cell in line.split(separator)]
+    return [cell.strip(' "\t\r\n') for cell in line.split(separator)] or [""]

@@ -9,6 +9,7 @@ import pytest
 from forgeline.audio import open_sound
 from forgeline.errors import MediaError, SourceError
 from sources.corpus import OUTSIDE, Corpus
+from sources.metadata import cells
 from sources.voxceleb import VoxCeleb
 from tests.test_sources import by_path, given_file, listed, on_disk
 
@@ -121,13 +122,35 @@ def test_the_second_table_in_every_spelling(tmp_path: Path) -> None:
     spellings = [
         TABLE2,
         "\ufeffVoxCeleb2ID,VGGFace2ID,Gender,Set\r\nid00012,n000012,m,dev\r\nid00017,n000017,m,test\r\n",
-        "Name\tVoxCeleb2 ID\tVGGFace2 ID\tGender\tSet\nX\tid00012\tn000012\tm\tdev\n\nY Z\tid00017\tn000017\tm\ttest",
+        "Name\tVoxCeleb2 ID\tVGGFace2 ID\tGender\tSet\n\tid00012\tn000012\tm\tdev\n\nY Z\tid00017\tn000017\tm\ttest",
     ]
     for number, table in enumerate(spellings):
         files: dict[str, str | bytes] = {f"{who}/_raOc3-IRsw/00001.m4a": "" for who in ("id00012", "id00017", "id00018")}
         corpus = read(tmp_path / str(number), files | {"vox2_meta.csv": table})
         assert [row.split for row in by_path(corpus).values()] == ["train", "test", None]
         assert corpus.mismatching == ["id00018/: not in vox2_meta.csv"]
+
+
+def test_speakers_of_whom_nothing_was_released_are_not_missing(tmp_path: Path) -> None:
+    table = TABLE2 + "id04170 ,n004170 ,m ,test \nid05348 ,n005348 ,m ,test \n"
+    assert read(tmp_path, {TWO: "", "vox2_meta.csv": table}).missing == ["id00017/"]
+
+
+@pytest.mark.parametrize(
+    ("line", "found"),
+    [
+        ("a\t b ,c \t d\r", ["a", "b ,c", "d"]),
+        ("\ta\t", ["", "a", ""]),
+        (" a b , c,", ["a b", "c", ""]),
+        ("  a   -1  1 ", ["a", "-1", "1"]),
+        ('"a\tb"', ["a", "b"]),
+        ('"a" , "b"', ["a", "b"]),
+        ('""', [""]),
+        (" ", [""]),
+    ],
+)
+def test_cells(line: str, found: list[str]) -> None:
+    assert cells(line) == found
 
 
 def test_a_set_of_another_name_refuses_whose_split_nothing_else_tells(tmp_path: Path) -> None:
