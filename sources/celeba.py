@@ -92,7 +92,7 @@ class CelebA(Source):
                 refused[path] = f"CelebA has no picture {number}"
             elif number not in pictures:
                 pictures[number] = path
-            elif folder.endswith("_png") and pictures[number].endswith(".jpg"):
+            elif path.endswith(".png") and pictures[number].endswith(".jpg"):
                 left_out["PNG files of pictures that are here as JPEG"].append(path)
             else:
                 refused[path] = f"the same picture as {pictures[number]}"

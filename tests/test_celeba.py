@@ -98,6 +98,7 @@ def test_photographs_and_second_copies_are_left_out(tmp_path: Path) -> None:
     png = "Img/img_align_celeba_png/{}.png"
     files: dict[str, str | bytes] = {PICTURE.format("000001"): "", "Img/img_celeba/000001.jpg": ""}
     files |= {png.format("000001"): "", png.format("000003"): "", "img_align_celeba/000001.jpg": ""}
+    files |= {"Img/img_align_celeba/000001.png": ""}
     corpus = read(tmp_path, files)
     rows = by_path(corpus)
     assert {path: row.reason for path, row in rows.items()} == {
@@ -107,7 +108,7 @@ def test_photographs_and_second_copies_are_left_out(tmp_path: Path) -> None:
     }
     assert corpus.notes == (
         "1 photographs that are not aligned are left out",
-        "1 PNG files of pictures that are here as JPEG are left out",
+        "2 PNG files of pictures that are here as JPEG are left out",
     )
 
 
