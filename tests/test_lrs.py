@@ -14,7 +14,7 @@ from tests.test_sources import by_path, given_file, on_disk
 TWO = LRS(terms=LRS.template)
 THREE = LRS(terms=LRS.template, version="lrs3")
 SHOW, OTHER = "6330311066473698535", "5535415699068794046"
-TIMED = "Text:  AND FOR ME\nConf:  4\n\nWORD START END ASDSCORE\nAND 0.08 0.49 7.3\nFOR 0.49 1 -0.2\nME 1.0 1.25 6\n"
+TIMED = "Text:  YOU FOR ME\nConf:  4\n\nWORD START END ASDSCORE\nYOU 0.08 0.49 7.3\nFOR 0.49 1 -0.2\nME 1.0 1.25 6\n"
 BOXES = "Text:  AND SO\nRef:  0Fi83BHQsMA\nConf:  4\n\nFRAME \tX \tY \tW \tH \n000245 \t0.392 \t0.1 \t0.2 \t0.3\n"
 
 
@@ -40,7 +40,7 @@ def test_lrs2_as_published(tmp_path: Path) -> None:
     assert (main.target_id, main.apparent_id, main.origin) == (None, None, f"bbc:{SHOW}")
     assert (main.label, main.video_label, main.audio_label, main.media_type) == ("real", "real", "real", "video")
     assert (main.text, main.words) == ("YES", ())
-    assert (long.text, long.words) == ("", (Said(0.08, 0.49, "AND"), Said(0.49, 1.0, "FOR"), Said(1.0, 1.25, "ME")))
+    assert (long.text, long.words) == ("", (Said(0.08, 0.49, "YOU"), Said(0.49, 1.0, "FOR"), Said(1.0, 1.25, "ME")))
     report = corpus.report()
     assert report.have == {"pretrain": 1, "test": 1, "train": 1, "val": 1}
     assert set(report.have) == set(report.published)
@@ -132,13 +132,13 @@ def test_texts(tmp_path: Path, transcript: str, text: str, wrong: list[str]) -> 
         BOXES.replace("AND SO", "") + TIMED.partition("\n\n")[2],
         TIMED.replace("ME 1.0", "{NS} 0.5 0.6 1\nME 1.0"),
         TIMED.replace(" -0.2", ""),
-        "WORD\tSTART\tEND\nME\t1.0\t1.25\nAND\t0.08\t0.49\nFOR\t0.49\t1.0",
+        "WORD\tSTART\tEND\nME\t1.0\t1.25\nYOU\t0.08\t0.49\nFOR\t0.49\t1.0",
     ],
     ids=["as published", "CRLF", "words alone", "boxes before", "no word", "no score", "tabs, not in order"],
 )
 def test_words(tmp_path: Path, transcript: str) -> None:
     row, wrong = said(tmp_path, transcript)
-    assert row.words == (Said(0.08, 0.49, "AND"), Said(0.49, 1.0, "FOR"), Said(1.0, 1.25, "ME"))
+    assert row.words == (Said(0.08, 0.49, "YOU"), Said(0.49, 1.0, "FOR"), Said(1.0, 1.25, "ME"))
     assert (row.text, wrong) == ("", [])
 
 
