@@ -2,7 +2,8 @@
 
 `scan` writes it, and from then on the corpus is what the inventory says: adapters name files by it, never by listing.
 One JSON line a file, sorted by path: `{"bytes":…,"path":…,"sha256":…}`, or `{"path":…,"reason":…}` for an entry that
-can't be used (a link that leaves the corpus, a device, a name that is not text). The corpus's own folder may be a link.
+can't be used (a link that leaves the corpus, a device, a name that is not text). The corpus's own folder may be a link. Files that
+are still being written, named as `forgeline.files` names such, are left out.
 """
 
 import hashlib
@@ -16,7 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from forgeline.errors import SourceError
-from forgeline.files import replacing
+from forgeline.files import PART, replacing
 from forgeline.recipe import canonical
 
 Progress = Callable[[str, int], None]
@@ -136,6 +137,8 @@ def _walk(home: Path) -> Iterator[tuple[str, Path | str]]:
         except OSError as error:
             raise SourceError(home / folder, f"can't be listed ({error.strerror})", "give read access to it") from error
         for name in names:
+            if name.startswith(PART):
+                continue
             path = f"{folder}/{name}" if folder else name
             odd = _odd(path)
             if odd is not None:

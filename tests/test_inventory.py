@@ -11,6 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from forgeline.errors import SourceError
+from forgeline.files import replacing
 from forgeline.inventory import File, Inventory, load, scan
 
 LONG_AGO = 1_600_000_000
@@ -33,6 +34,15 @@ def test_lists_every_file_in_order_with_its_hash(tmp_path: Path) -> None:
         assert made.files[path] == File(path, len(data), hashlib.sha256(data).hexdigest())
     assert not made.refused
     assert load(tmp_path / "inventory.jsonl") == made
+
+
+def test_files_that_are_still_being_written_are_left_out(tmp_path: Path) -> None:
+    root = lay(tmp_path / "raw", {"a/1.mp4": b"1"})
+    with replacing(root / "a" / "2.mp4") as part:
+        part.write_bytes(b"half")
+        made = scan(root, tmp_path / "i", tmp_path / "c")
+    assert (list(made.files), made.refused) == (["a/1.mp4"], {})
+    assert list(scan(root, tmp_path / "i", tmp_path / "c").files) == ["a/1.mp4", "a/2.mp4"]
 
 
 def test_a_link_to_the_corpus_and_another_place_give_the_same_bytes(tmp_path: Path) -> None:
