@@ -31,6 +31,7 @@ _TYPES: dict[str, pa.DataType] = {
     "scores": pa.map_(pa.string(), pa.float64()),
     "attributes": pa.map_(pa.string(), pa.string()),
     "drawn": pa.map_(pa.string(), pa.string()),
+    "sensors": pa.map_(pa.string(), pa.string()),
     "width": pa.int32(),
     "height": pa.int32(),
     "frames": pa.int64(),

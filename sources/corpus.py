@@ -59,6 +59,7 @@ class Found:
     `group` is what the report counts it under. `attributes` are what the corpus declares of the target, by name; `words` and
     `phonemes` what is said, in order of time, and `text` what is said where no times are known. `licence`, `permitted_use`
     and `credit` (whom to name) are the clip's own, where the corpus gives each clip such; they narrow the corpus's terms.
+    `sensors` are readings that go with it, by name.
     """
 
     group: str
@@ -80,6 +81,7 @@ class Found:
     licence: str | None = None
     permitted_use: tuple[Use, ...] | None = None
     credit: str = ""
+    sensors: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -189,6 +191,7 @@ class Corpus:
             phonemes=clip.phonemes,
             text=clip.text,
             credit=clip.credit,
+            sensors=clip.sensors,
             mask=None if clip.mask is None else f"{RAW}/{self.name}/{clip.mask}",
             licence=" AND ".join(sorted({self.terms.licence, clip.licence or self.terms.licence})),
             permitted_use=tuple(

@@ -57,6 +57,7 @@ def pair(number: int, split: str, **control: Any) -> list[Sample]:
         "fingerprint": "0" * 96,
         "attributes": {"glasses": "round", "age": "71"},
         "drawn": {"weather": "rain"},
+        "sensors": {"temperature": "21.5"},
         "scores": {"mark_score": 20.5},
     }
     rows = [
