@@ -53,6 +53,7 @@ def _parser() -> argparse.ArgumentParser:
 
     stage("demo", _demo, "render the demo corpus, people who don't exist")
     add("scan", _scan, "take the inventory of every corpus under data/raw").add_argument("source", nargs="*")
+    add("camera", _camera, "record a live camera until stopped: see docs/camera.md").add_argument("source")
     stage("ingest", _ingest, "check, probe and track a corpus", "source")
     stage("plan", _plan, "splits with their proof, and who is made from whom")
     stage("train", _train, "train a generator on the train split", "generator")
@@ -130,6 +131,19 @@ def _scan(options: argparse.Namespace) -> None:
     from flows.scan import scan_all
 
     scan_all(options.source, params)
+
+
+def _camera(options: argparse.Namespace) -> None:
+    import signal
+    import threading
+
+    from flows.camera import camera
+    from flows.params import load_params
+
+    stop = threading.Event()
+    for ends in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(ends, lambda *_: stop.set())
+    camera(options.source, load_params(), stop)
 
 
 def _ingest(options: argparse.Namespace) -> None:

@@ -2,7 +2,7 @@
 
 import yaml
 
-from sources import celeb_df, celeba, dfdc, ffhq, ffpp, folder, grid, lrs, voxceleb
+from sources import camera, celeb_df, celeba, dfdc, ffhq, ffpp, folder, grid, lrs, voxceleb
 from sources.corpus import Source
 
 SOURCES: dict[str, type[Source]] = {
@@ -16,6 +16,7 @@ SOURCES: dict[str, type[Source]] = {
     "celeba": celeba.CelebA,
     "ffhq": ffhq.FFHQ,
     "grid": grid.GRID,
+    "camera": camera.Camera,
 }
 
 
