@@ -164,11 +164,16 @@ def _connected(address: str, source: Camera) -> Iterator[Any]:
             options |= {"protocol_whitelist": "http,tcp", "max_redirects": "0"}
             container = av.open(address, format="mpjpeg", options=options, **times)
         elif stat.S_ISCHR(os.stat(address).st_mode):
-            container = av.open(address, format="video4linux2", options={"protocol_whitelist": ""}, **times)
+            container = av.open(address, format="video4linux2", **times)
         else:
             file = opened.enter_context(Path(address).open("rb"))
             container = av.open(file, options={"format_whitelist": _FILES, "protocol_whitelist": "file"})
         yield opened.enter_context(container)
+
+
+def _is_film(address: str) -> bool:
+    """Whether it is a file, which has an end and is shown as fast as it was filmed."""
+    return address.startswith("/") and Path(address).is_file()
 
 
 def _why(error: BaseException) -> str:
@@ -204,18 +209,16 @@ class _Recorder:
                     if said:
                         print(f"camera {self._name}: back after {time.monotonic() - lost_at:.0f} s", flush=True)
                         said = ""
-                    self._take(container, paced=address.startswith("/") and not stat.S_ISCHR(os.stat(address).st_mode))
-                    if address.startswith("/") or self._stop.is_set():
+                    self._take(container, paced=_is_film(address))
+                    if _is_film(address) or self._stop.is_set():
                         return
                     why = "it ended the stream"
             except (av.error.HTTPUnauthorizedError, av.error.HTTPForbiddenError):
                 todo = f"write `{self._name} user:password` into the file that {LOGIN_FILE} names"
                 raise SourceError(f"sources.{self._name}.address", "the camera refuses the login", todo) from None
-            except _LostError as error:
-                why = str(error)
-            except (av.error.FFmpegError, OSError) as error:
-                why = _why(error)
-                if address.startswith("/"):
+            except (_LostError, av.error.FFmpegError, OSError) as error:
+                why = str(error) if isinstance(error, _LostError) else _why(error)
+                if address.startswith("/") and (_is_film(address) or self.segments == 0):
                     raise SourceError(address, f"can't be recorded ({why})", "see that it is there and can be read") from None
             pause = PAUSE_S if self.segments > began else pause
             if why != said:  # not once a minute for a weekend
