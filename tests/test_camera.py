@@ -145,7 +145,7 @@ def test_a_kill_leaves_whole_segments_and_nothing_else(here: Path) -> None:
         params = params_of(here, server.address)
         with recorder(here) as process:
             until(lambda: len(segments(here)) >= 1)
-            until(lambda: [p for p in folder.glob(".part-*.mkv") if p.stat().st_size > 0] or None)
+            until(lambda: any(map(size, folder.glob(".part-*.mkv"))))
             process.send_signal(signal.SIGKILL)
             process.wait()
         halves = list(folder.glob(".part-*"))
