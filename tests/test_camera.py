@@ -355,12 +355,16 @@ def test_logins_are_used_and_never_told(here: Path, query: str) -> None:
 def test_a_refused_login_is_not_tried_again(
     here: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
+    stop = threading.Event()
     with MotionJpeg(nobody(), login="admin:right") as server:
         monkeypatch.setenv(LOGIN_FILE, login_file(here, "hall admin:wrong-one"))
+        late = threading.Timer(20, stop.set)
+        late.start()
         with pytest.raises(
             SourceError, match=r"sources.hall.address: the camera refuses the login; write `hall user:password`"
         ):
-            camera("hall", params_of(here, server.address), threading.Event())
+            camera("hall", params_of(here, server.address), stop)
+        late.cancel()
         assert server.refused <= 2  # FFmpeg asks once without
     assert "wrong-one" not in "".join(capfd.readouterr())
 
@@ -380,14 +384,9 @@ def test_a_login_lies_where_nobody_else_reads_it(here: Path, monkeypatch: pytest
 
 
 def test_a_camera_can_not_send_the_recorder_elsewhere(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    stop = threading.Event()
     with MotionJpeg(nobody()) as other, MotionJpeg(nobody(), moved=other.address) as server:
-        params = params_of(here, server.address)
-        thread = threading.Thread(target=camera, args=("hall", params, stop))
-        thread.start()
-        until(lambda: "lost" in capsys.readouterr().out)
-        stop.set()
-        thread.join(30)
+        with recording(params_of(here, server.address)):
+            until(lambda: "lost" in capsys.readouterr().out)
         assert (server.asked > 0, other.asked) == (True, 0)
     assert not segments(here)
 

@@ -127,9 +127,13 @@ def test_readings_of_a_broker_are_joined_by_time(here: Path, tmp_path: Path, mon
     measured = [row.sensors for row in source("hall", here / "data/raw/hall", inventory) if row.sensors]
     assert measured
     assert measured[-1] == {"humidity": "40", "motion": "1", "temperature": "21.5"}
+    within = 0
     for segment in segments(here):
         told = read_told(segment.with_suffix(".jsonl").read_text())
-        assert all(time <= told.ended for readings in told.readings.values() for time, _ in readings)
+        times = [time for readings in told.readings.values() for time, _ in readings]
+        assert all(time <= told.ended for time in times)
+        within += sum(told.began < time for time in times)
+    assert within > 3
     assert b"ganz-geheim" not in b"".join(path.read_bytes() for path in here.rglob("*") if path.is_file())
 
 
