@@ -16,6 +16,7 @@ from typing import Any
 from flows import workspace
 from flows.params import Params, key_name
 from flows.params import Plan as PlanSection
+from flows.terms import Ledger
 from forgeline.code import code_digest, library_versions
 from forgeline.errors import FactoryError, MediaError, PromiseError, SourceError, TermsError
 from forgeline.files import sha256_of, write_text
@@ -24,7 +25,7 @@ from forgeline.manifest import read_manifest, to_record
 from forgeline.recipe import Recipe, canonical, digest
 from forgeline.sample import SPLITS, Sample, Split
 from forgeline.section import Section
-from forgeline.terms import Joined, Terms, join, refusal, require_generation
+from forgeline.terms import Terms, each_of, no_derivatives, refusal, require_generation
 from generators.chain import learner, modules
 from generators.plugin import Generator
 from generators.recording import MOST_STRETCHED
@@ -215,6 +216,9 @@ def _permitted(
         if reason is None and sample.sample_rate:
             # The chain hands a clip's sound on, so without consent to the voice there is nothing to use.
             reason = refusal(terms, person, "voice", today)
+        own = sorted(set(each_of(sample.licence)) - set(each_of(terms.licence)))
+        if reason is None and (kept := [licence for licence in own if no_derivatives(licence)]):
+            reason = f"its licence ({kept[0]}) permits nothing that is made from it"
         if reason:
             refused[sample.sample_id] = reason
         else:
@@ -237,26 +241,34 @@ def _terms(source: Section) -> Terms:
 def plan_samples(parents: Sequence[Sample], params: Params) -> dict[str, list[Planned]]:
     """For each generator of the params what it is to make from `parents` (real clips with their splits), sorted by id."""
     clips = sorted(parents, key=lambda s: s.sample_id)
-    controls = {name: _controls(name, section, clips, params) for name, section in params.generators.items()}
+    lessons = [s.sample_id for s in _to_learn_from(clips)]
+    learned = {name: lessons for name, section in params.generators.items() if learner(section) is not None}
+    terms = Ledger(params, {s.sample_id: s for s in clips}, learned)
+    controls = {name: _controls(name, section, clips, terms) for name, section in params.generators.items()}
     planned: dict[str, Drafts] = {}
     for name, section in params.generators.items():
         drafts = controls[name]
-        planned[name] = _fakes(name, section, clips, controls, params) if drafts is None else drafts
+        planned[name] = _fakes(name, section, clips, controls, terms) if drafts is None else drafts
     return _marked(planned, params)
+
+
+def _to_learn_from(clips: Sequence[Sample]) -> list[Sample]:
+    """What every model learns from; sorted by id."""
+    return sorted((s for s in clips if s.split == "train"), key=lambda s: s.sample_id)
 
 
 Drafts = dict[str, Planned]
 """Planned samples by the id of the clip that they are the control of, or that they change."""
 
 
-def _controls(name: str, section: Section, clips: Sequence[Sample], params: Params) -> Drafts | None:
+def _controls(name: str, section: Section, clips: Sequence[Sample], terms: Ledger) -> Drafts | None:
     if _generator(section).role != "control":
         return None
-    return {clip.sample_id: _draft(name, section, (clip,), None, params) for clip in clips if _fits(section, clip)}
+    return {clip.sample_id: _draft(name, section, (clip,), None, terms) for clip in clips if _fits(section, clip)}
 
 
-def _fakes(name: str, section: Section, clips: Sequence[Sample], controls: dict[str, Drafts | None], params: Params) -> Drafts:
-    generator = _generator(section)
+def _fakes(name: str, section: Section, clips: Sequence[Sample], controls: dict[str, Drafts | None], terms: Ledger) -> Drafts:
+    generator, params = _generator(section), terms.params
     partner_of = controls[generator.control] or {}
     one = _one_person(clips)
     people: dict[Split | None, dict[str, list[Sample]]] = defaultdict(lambda: defaultdict(list))
@@ -278,7 +290,7 @@ def _fakes(name: str, section: Section, clips: Sequence[Sample], controls: dict[
             other = _partner(name, clip, suiting, one, params.plan.seed)
             cast = (clip, other) if other else None
         if cast:
-            drafts[clip.sample_id] = _draft(name, section, cast, control, params)
+            drafts[clip.sample_id] = _draft(name, section, cast, control, terms)
     return drafts
 
 
@@ -329,9 +341,9 @@ def _partner(
     return min(people[other], key=lambda c: draw(c.sample_id)) if other is not None else None
 
 
-def _draft(name: str, section: Section, cast: tuple[Sample, ...], control: Planned | None, params: Params) -> Planned:
+def _draft(name: str, section: Section, cast: tuple[Sample, ...], control: Planned | None, terms: Ledger) -> Planned:
     """The row of a sample that is to be made from `cast`, all but its mark."""
-    generator, (target, *others) = _generator(section), cast
+    generator, params, (target, *others) = _generator(section), terms.params, cast
     nobody = generator.casting == "nobody"
     recipe = Recipe(
         generator=name,
@@ -346,7 +358,7 @@ def _draft(name: str, section: Section, cast: tuple[Sample, ...], control: Plann
     seen = makes != "audio"
     batch = int(digest(["batch", target.sample_id])[:8], 16) % params.plan.batches
     people = {"target": target.target_id, "source": others[0].target_id if others else None, "nobody": None}
-    terms = _joined(cast, nobody or learner(section) is not None, params)
+    left = terms.left(name, recipe.parents)
     sample = Sample(
         sample_id=recipe.id,
         media=f"{workspace.MADE.as_posix()}/{name}/{recipe.id}{SUFFIX[makes]}",
@@ -370,8 +382,9 @@ def _draft(name: str, section: Section, cast: tuple[Sample, ...], control: Plann
         shard=f"{name}-{key_name(target.split, batch)}",
         width=(side or target.width) if seen else 0,
         height=(side or target.height) if seen else 0,
-        licence=terms.licence,
-        permitted_use=terms.permitted_use,
+        licence=left.licence,
+        permitted_use=left.permitted_use,
+        credit="; ".join(() if nobody else sorted({c.credit for c in cast} - {""})),
     )
     rendered = getattr(params.sources[target.source], "kind", "") == "demo"
     source_type = _OF_RENDERED.get(generator.source_type) if rendered else None
@@ -380,13 +393,6 @@ def _draft(name: str, section: Section, cast: tuple[Sample, ...], control: Plann
 
 _OF_RENDERED = {"digitalCapture": "digitalCreation", "compositeCapture": "composite"}
 """The source types of what no camera saw, for those of what one did."""
-
-
-def _joined(cast: Sequence[Sample], learned: bool, params: Params) -> Joined:
-    """What the sources' terms leave; what was learned comes from all of them."""
-    names = sorted(params.sources) if learned else sorted({c.source for c in cast})
-    first, *others = (_terms(params.sources[n]) for n in names)
-    return join(first, *others)
 
 
 def _unpaired(planned: dict[str, list[Planned]], params: Params) -> Iterator[str]:
@@ -498,8 +504,7 @@ def _lessons(
         "code": code_digest(module, *TRAIN_CODE),
         "libraries": library_versions(),
     }
-    clips = sorted((s for s in parents if s.split == "train"), key=lambda s: s.sample_id)
-    return [head, *(_parent(s, tracks) for s in clips)]
+    return [head, *(_parent(s, tracks) for s in _to_learn_from(parents))]
 
 
 def _row(planned: Planned, tracks: dict[str | None, str]) -> dict[str, Any]:

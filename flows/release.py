@@ -3,7 +3,7 @@
     data/release/README.md                                  the card
     data/release/<split>/<config>/<shard>-<part>.parquet     config: video, image, null_twin_video …
     data/release/croissant.json                             the same for machines
-    data/release/terms.json                                 what may be done with it, for `push`
+    data/release/terms.json                                 what may be done with it, why not the rest, and whom to credit
 
 A shard file is written anew only when what is in it changed.
 """
@@ -28,9 +28,9 @@ from flows.croissant import croissant
 from flows.matched import made, matched, varied
 from flows.params import Params
 from flows.score import FIGURES, ROWS
-from flows.terms import joined
+from flows.terms import FILE, Ledger, Table, told
 from forgeline.code import code_digest, library_versions
-from forgeline.errors import PromiseError
+from forgeline.errors import FactoryError, PromiseError
 from forgeline.files import prune, replacing, sha256_of, write_text
 from forgeline.lock import holding
 from forgeline.manifest import SCHEMA, demand, read_manifest, to_record
@@ -39,10 +39,11 @@ from forgeline.sample import SPLITS, Sample
 
 CARD = workspace.RELEASE / "README.md"
 CROISSANT = workspace.RELEASE / "croissant.json"
-TERMS = workspace.RELEASE / "terms.json"
+TERMS = FILE
 SHARD_BYTES = 500 * 2**20
 ROW_GROUP_BYTES = 64 * 2**20
 _WORST = 12  # probes on the card
+_NAMED = 20  # people to be credited, on the card
 
 _PLAIN = (
     "sample_id",
@@ -80,6 +81,7 @@ _PLAIN = (
     "ingredients",
     "licence",
     "permitted_use",
+    "credit",
     "sha256",
 )
 
@@ -90,6 +92,10 @@ def release(params: Params) -> list[Sample]:
         require_passed(params)
         rows = [s for s in matched([*made(params.generators), *varied(params.variants)]) if s.reason is None]
         demand("release", pa.Table.from_pylist([to_record(s) for s in rows], schema=SCHEMA))
+        if not rows:
+            raise FactoryError("release", "nothing of what was made stands", "look at data/audit/audit.json, or add clips")
+        ledger = Ledger.here(params)
+        terms = ledger.table(rows)
         scored = {s.sample_id: dict(s.scores) for s in read_manifest(ROWS / workspace.MANIFEST)}
         names = sorted({name for s in rows for name in s.scores} | {n for scores in scored.values() for n in scores})
         shards: dict[tuple[str, str, str], list[Sample]] = defaultdict(list)
@@ -101,15 +107,16 @@ def release(params: Params) -> list[Sample]:
         for (split, name, shard), members in sorted(shards.items()):
             for part, some in enumerate(_parts(members)):
                 path = workspace.RELEASE / split / name / f"{shard}-{part:03d}.parquet"
-                _write_shard(path, some, scored, names)
+                _write_shard(path, some, scored, names, terms)
                 kept.add(path)
                 schemas.setdefault(name, pq.read_schema(path))
         prune(workspace.RELEASE, kept)
-        write_text(TERMS, json.dumps(_joined_terms(params), indent=1) + "\n")
-        write_text(CARD, _card(rows, params))
+        record = told(terms, ledger.why_not(rows), params.seal.key)
+        write_text(TERMS, json.dumps(record, indent=1, ensure_ascii=False) + "\n")
+        write_text(CARD, _card(rows, params, record))
         about = f"{params.release.title}: {len(rows)} real and forged clips for training and testing detectors."
-        told = [split for split in SPLITS if any(s.split == split for s in rows)]
-        write_text(CROISSANT, croissant(params.release.name, about, joined(params), dict(sorted(schemas.items())), told))
+        splits = [split for split in SPLITS if any(s.split == split for s in rows)]
+        write_text(CROISSANT, croissant(params.release.name, about, terms.left, dict(sorted(schemas.items())), splits))
     return rows
 
 
@@ -128,11 +135,13 @@ def _parts(members: Sequence[Sample]) -> Iterator[list[Sample]]:
     yield part
 
 
-def _write_shard(path: Path, members: Sequence[Sample], scored: dict[str, dict[str, float]], names: list[str]) -> None:
+def _write_shard(
+    path: Path, members: Sequence[Sample], scored: dict[str, dict[str, float]], names: list[str], terms: Table
+) -> None:
     schema = _schema(members[0].media_type, names)
     masks = {s.sample_id: sha256_of(Path(s.mask)) if s.mask else None for s in members}
-    told = [[repr(s), scored.get(s.sample_id), masks[s.sample_id]] for s in members]
-    key = digest([told, names, code_digest("flows.release"), library_versions()])
+    said = [[repr(s), scored.get(s.sample_id), masks[s.sample_id], terms.line_of[s.sample_id]] for s in members]
+    key = digest([said, names, code_digest("flows.release"), library_versions()])
     if path.is_file() and (pq.read_schema(path).metadata or {}).get(b"forgeline") == key.encode():
         return
     schema = schema.with_metadata({**(schema.metadata or {}), b"forgeline": key.encode()})
@@ -140,7 +149,7 @@ def _write_shard(path: Path, members: Sequence[Sample], scored: dict[str, dict[s
         group: list[dict[str, Any]] = []
         size = 0
         for sample in members:
-            row = _row(sample, scored.get(sample.sample_id, {}), names)
+            row = _row(sample, scored.get(sample.sample_id, {}), names) | {"terms": terms.line_of[sample.sample_id]}
             group.append(row)
             size += len(row["media"]["bytes"]) + len(row["mask"]["bytes"] if row["mask"] else b"")
             if size > ROW_GROUP_BYTES:
@@ -189,6 +198,7 @@ def _schema(media_type: str, scores: list[str]) -> pa.Schema:
         "media": media,
         "mask": media,
         **{name: special.get(name, text) for name in others},
+        "terms": text,
         "fps": real,
         "scores": pa.struct(dict.fromkeys(scores, real)),
     }
@@ -198,17 +208,11 @@ def _schema(media_type: str, scores: list[str]) -> pa.Schema:
     return pa.schema(columns, metadata={"huggingface": json.dumps(told)})
 
 
-def _joined_terms(params: Params) -> dict[str, Any]:
-    left = joined(params)
-    return {**asdict(left), "licence": left.licence, "key": params.seal.key}
-
-
-def _card(rows: Sequence[Sample], params: Params) -> str:
+def _card(rows: Sequence[Sample], params: Params, terms: dict[str, Any]) -> str:
     configs = sorted({config(s) for s in rows})
-    left = joined(params)
     head = {
         "pretty_name": params.release.title,
-        "license": left.licence.lower() if left.licence == "CC0-1.0" else "other",
+        "license": terms["licence"].lower() if terms["licence"] == "CC0-1.0" else "other",
         "tags": ["deepfake-detection", "synthetic"],
         "configs": [
             {
@@ -266,15 +270,55 @@ and files, splits, pairs and terms, and passed. What is behind each figure: `dat
 
 {_shortcuts(params)}## Terms
 
-- licence of what it was made from: {left.licence}
-- permitted use: {", ".join(left.permitted_use) or "none"}
-- passing on: {"permitted" if left.redistribute else "not permitted"}
-- in force {f"until {left.expires}" if left.expires else "without end"}
-
+{_terms(terms)}
 ## How it can be made again
 
 `dvc repro` at this version gives the same bytes with Python {sys.version_info.major}.{sys.version_info.minor}, the packages of
 `constraints.txt` and a processor like this one: {processor()}.
+"""
+
+
+def _terms(terms: dict[str, Any]) -> str:
+    """What is left for the whole, what forbids the rest, and the table by which samples have more or less."""
+    uses = "\n".join(
+        f"| {use} | {'yes' if said['permitted'] else 'no'} | {said['samples']} | {', '.join(said['because_of']) or '–'} |"
+        for use, said in terms["uses"].items()
+    )
+    lines = (
+        [
+            line["terms"],
+            ", ".join([*line["sources"], *line["nets"]]),
+            ", ".join(line["permitted_use"]) or "none",
+            "yes" if line["redistribute"] else "no",
+            line["expires"] or "no end",
+            str(len(line["credits"])),
+            str(line["samples"]),
+        ]
+        for line in terms["table"]
+    )
+    table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    credits = terms["credits"]
+    named = f"{len(credits)}: all are in `terms.json`" if len(credits) > _NAMED else "; ".join(credits) or "nobody"
+    why = f", because of {', '.join(terms['not_passed_on_because_of'])}" if terms["not_passed_on_because_of"] else ""
+    return f"""- licence of what it was made from: {terms["licence"]}
+- permitted use: {", ".join(terms["permitted_use"]) or "none"}
+- passing on: {"permitted" if terms["redistribute"] else "not permitted"}{why}
+- in force {f"until {terms['expires']}" if terms["expires"] else "without end"}
+- to be credited: {named}
+
+That is what all samples leave together. Of each use: whether the whole permits it, how many samples do, and what forbids it.
+
+| use | the whole | samples | forbidden by |
+|---|---|---|---|
+{uses}
+
+A sample has the terms of what it was made from: its parents, what its model learned from, and nets that a team brought. Its
+row's `terms` names the line here, `licence` and `permitted_use` say the same, `credit` names the authors of its parents; whom
+models learned from is in `terms.json`, with all the rest of this table.
+
+| terms | made from | permitted use | passing on | until | to be credited | samples |
+|---|---|---|---|---|---|---|
+{table}
 """
 
 

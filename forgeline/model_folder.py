@@ -19,6 +19,7 @@ from pydantic import Field
 from forgeline.errors import FactoryError, WeightsError
 from forgeline.files import sha256_of
 from forgeline.section import Section
+from forgeline.uses import Uses
 
 PICKLES = frozenset({".bin", ".ckpt", ".pickle", ".pkl", ".pt", ".pth"})
 CODE = frozenset({".dll", ".dylib", ".py", ".pyc", ".pyd", ".so"})
@@ -34,6 +35,8 @@ class GivenFolder(Section):
     """Hash of all that it holds: `python -m forgeline.model_folder FOLDER` tells it."""
     licence: Annotated[str, Field(pattern=r"\S")]
     """Under what terms the team may use it."""
+    permitted_use: Uses = ("detection", "research")
+    """What its licence permits with what is made by it."""
 
 
 def given_folder(given: GivenFolder) -> Path:

@@ -4,8 +4,9 @@ Terms only ever narrow. A sample's terms are the meet of the terms of everything
 cover is refused. Nothing here reads the clock: whoever asks says what day it is.
 """
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+import re
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
 from datetime import date
 from typing import Annotated, Literal
 
@@ -13,10 +14,8 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from forgeline.errors import TermsError
 from forgeline.section import Section
-
-Use = Literal["research", "education", "detection", "training", "commercial"]
-"""`research`: non-commercial research; `education`: teaching; `detection`: training and testing of forgery detectors;
-`training`: to train models that make media; `commercial`: any of it for gain."""
+from forgeline.uses import Use as Use
+from forgeline.uses import Uses, sorted_once
 
 Scope = Literal["face", "voice"]
 """What of a person may be used."""
@@ -37,15 +36,10 @@ def _one_line(text: str) -> str:
     return text.strip()
 
 
-def _sorted(items: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(sorted(set(items)))
-
-
 Day = Annotated[str, BeforeValidator(_day)]
 Line = Annotated[str, AfterValidator(_one_line)]
 # Sections are strict, and YAML has lists but no tuples.
-Uses = Annotated[tuple[Use, ...], Field(strict=False), AfterValidator(_sorted)]
-Scopes = Annotated[tuple[Scope, ...], Field(strict=False, min_length=1), AfterValidator(_sorted)]
+Scopes = Annotated[tuple[Scope, ...], Field(strict=False, min_length=1), AfterValidator(sorted_once)]
 
 
 class Consent(Section):
@@ -105,28 +99,92 @@ class Joined:
     @property
     def licence(self) -> str:
         """All the licences, as one SPDX-like expression."""
-        return " AND ".join(self.licences)
+        return all_of(self.licences)
 
 
 def join(first: Terms | Joined, *others: Terms | Joined) -> Joined:
-    """The meet: only what all of them permit. Order, grouping and repetition make no difference."""
+    """The meet: only what all of them permit. Order, grouping and repetition make no difference.
+
+    What licences that exclude each other (`excluding`) leave may not be passed on.
+    """
     terms = (first, *others)
     permitted = set(first.permitted_use).intersection(*(t.permitted_use for t in others))
+    licences = sorted_once(tuple(licence for t in terms for licence in _licences(t)))
     return Joined(
-        licences=_sorted(tuple(licence for t in terms for licence in _licences(t))),
-        permitted_use=_sorted(tuple(permitted)),
+        licences=licences,
+        permitted_use=sorted_once(tuple(permitted)),
         generate=all(t.generate for t in terms),
-        redistribute=all(t.redistribute for t in terms),
+        redistribute=all(t.redistribute for t in terms) and not excluding(licences),
         expires=_earliest(t.expires for t in terms),
     )
 
 
 def _licences(terms: Terms | Joined) -> tuple[str, ...]:
-    return (terms.licence,) if isinstance(terms, Terms) else terms.licences
+    return each_of(terms.licence) if isinstance(terms, Terms) else terms.licences
+
+
+# Licences -------------------------------------------------------------------------------------------------------------
+
+_CREATIVE_COMMONS = re.compile(r"CC-BY(-NC)?(-SA|-ND)?-\d\.\d(-[A-Z]+)?")
+_AND = " AND "
+
+
+def all_of(licences: Iterable[str]) -> str:
+    """One SPDX-like expression for licences that all hold."""
+    return _AND.join(sorted_once(tuple(_bracketed(each) for each in licences)))
+
+
+def each_of(licence: str) -> tuple[str, ...]:
+    """The licences of such an expression, sorted; what stands in brackets stays whole."""
+    found, depth, start = [], 0, 0
+    for at, sign in enumerate(licence):
+        depth += (sign == "(") - (sign == ")")
+        if depth == 0 and licence.startswith(_AND, at):
+            found.append(licence[start:at])
+            start = at + len(_AND)
+    return sorted_once(tuple(_bracketed(each.strip()) for each in (*found, licence[start:]) if each.strip()))
+
+
+def _bracketed(licence: str) -> str:
+    """A choice of licences in brackets, as AND binds it tighter."""
+    return f"({licence})" if " OR " in licence and not licence.startswith("(") else licence
+
+
+def non_commercial(licence: str) -> bool:
+    """Whether a licence forbids commercial use, as far as its SPDX identifier (of Creative Commons) tells."""
+    return _has(licence, "-NC")
+
+
+def no_derivatives(licence: str) -> bool:
+    """Whether a licence forbids that anything is made from the work, as far as its SPDX identifier tells."""
+    return _has(licence, "-ND")
+
+
+def excluding(licences: Iterable[str]) -> tuple[str, ...]:
+    """Those of several licences that nobody can keep together where what was made is passed on; none if there are none.
+
+    What is made from a CC BY-SA work must be passed on under CC BY-SA, which permits commercial use; no non-commercial work
+    may be in it (creativecommons.org/faq, "Can I combine material under different Creative Commons licenses").
+    """
+    known = sorted(set(licences))
+    free = [each for each in known if _has(each, "-SA") and not non_commercial(each)]
+    bound = [each for each in known if non_commercial(each)]
+    return (*free, *bound) if free and bound else ()
+
+
+def _has(licence: str, part: str) -> bool:
+    return any((found := _CREATIVE_COMMONS.fullmatch(each)) and part in found.groups() for each in each_of(licence))
 
 
 def _earliest(days: Iterable[str | None]) -> str | None:
     return min((day for day in days if day is not None), default=None)  # ISO days sort as text
+
+
+def of_clip(terms: Joined, licence: str, permitted_use: Collection[str]) -> Joined:
+    """What is left of a corpus's terms for one clip, which has a licence and permitted uses of its own."""
+    licences = sorted_once((*terms.licences, *each_of(licence)))
+    permitted = tuple(use for use in terms.permitted_use if use in permitted_use)
+    return join(replace(terms, licences=licences, permitted_use=permitted))
 
 
 def of_person(name: str, terms: Terms, person: str | None) -> Joined:
@@ -144,8 +202,7 @@ def of_person(name: str, terms: Terms, person: str | None) -> Joined:
             f"no consent is recorded for {person}",
             "add it under people, or remove their clips",
         )
-    expires = _earliest((terms.expires, terms.people[person].expires))
-    return Joined(joined.licences, joined.permitted_use, joined.generate, joined.redistribute, expires)
+    return replace(joined, expires=_earliest((terms.expires, terms.people[person].expires)))
 
 
 def refusal(terms: Terms, person: str | None, scope: Scope, today: date) -> str | None:
@@ -163,6 +220,16 @@ def refusal(terms: Terms, person: str | None, scope: Scope, today: date) -> str 
     if _over(consent.expires, today):
         return f"the consent of {person} ended on {consent.expires}"
     return None
+
+
+def require_acceptance(name: str, terms: Terms) -> None:
+    """TermsError unless it is on record who accepted the terms of the corpus `name`, and when."""
+    if terms.accepted_by is None or terms.accepted_on is None:
+        raise TermsError(
+            f"sources.{name}.terms",
+            f"nobody is on record as having accepted them ({terms.agreement})",
+            "when they are accepted, write accepted_by and accepted_on; until then nothing of the corpus is opened",
+        )
 
 
 def require_generation(name: str, terms: Terms | Joined, today: date) -> None:

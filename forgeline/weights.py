@@ -28,6 +28,7 @@ from pydantic import Field
 
 from forgeline.errors import WeightsError
 from forgeline.section import Section
+from forgeline.uses import Uses
 
 ATTEMPTS = 3
 TIMEOUT_S = 30.0
@@ -77,6 +78,8 @@ class Given(Section):
     """All 64 digits of its SHA-256, in small letters (`sha256sum FILE`)."""
     licence: Annotated[str, Field(pattern=r"\S")]
     """Under what terms the team may use it."""
+    permitted_use: Uses = ("detection", "research")
+    """What its licence permits with what is made by it."""
     url: Annotated[str, Field(pattern=r"^https://[^/\s]+/\S+$")] | None = None
     """Where to fetch it (https); none when it lies in the folder `FORGELINE_WEIGHTS`."""
 

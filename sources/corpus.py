@@ -19,7 +19,7 @@ from forgeline.inventory import Inventory
 from forgeline.recipe import Recipe
 from forgeline.sample import Label, Sample, Split
 from forgeline.section import Section
-from forgeline.terms import Terms, Use
+from forgeline.terms import Joined, Terms, Use, join, non_commercial, of_clip
 
 RAW = "data/raw"
 
@@ -169,6 +169,7 @@ class Corpus:
         parents = () if clip.base is None else (self._recipe(clip.base).id,)
         recipe = self._recipe(path, parents)
         file = self.inventory.files[path]
+        terms = self._terms(clip)
         return Sample(
             sample_id=recipe.id,
             media=f"{RAW}/{self.name}/{path}",
@@ -193,13 +194,18 @@ class Corpus:
             credit=clip.credit,
             sensors=clip.sensors,
             mask=None if clip.mask is None else f"{RAW}/{self.name}/{clip.mask}",
-            licence=" AND ".join(sorted({self.terms.licence, clip.licence or self.terms.licence})),
-            permitted_use=tuple(
-                use for use in self.terms.permitted_use if clip.permitted_use is None or use in clip.permitted_use
-            ),
+            licence=terms.licence,
+            permitted_use=terms.permitted_use,
             sha256=file.sha256,
             bytes=file.bytes,
         )
+
+    def _terms(self, clip: Found) -> Joined:
+        """The corpus's, narrowed by the clip's own; its licence alone says so much: NC is never commercial."""
+        corpus = join(self.terms)
+        uses: tuple[Use, ...] = self.terms.permitted_use if clip.permitted_use is None else clip.permitted_use
+        own = clip.licence or ""
+        return of_clip(corpus, own, [use for use in uses if not (use == "commercial" and non_commercial(own))])
 
     def _refuse(self, path: str, reason: str) -> Sample:
         recipe = self._recipe(path)

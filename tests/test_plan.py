@@ -41,6 +41,8 @@ def clip(name: str, person: str | None = None, **fields: Any) -> Sample:
         "height": 480,
         "duration_s": 3.0,
         "sha256": hashlib.sha256(f"{source}/{name}".encode()).hexdigest(),
+        "licence": "CC0-1.0",
+        "permitted_use": ("commercial", "detection", "education", "research", "training"),
     }
     return Sample(
         sample_id=recipe.id,
@@ -55,7 +57,6 @@ def clip(name: str, person: str | None = None, **fields: Any) -> Sample:
         fps=Fraction(25),
         frames=75,
         sample_rate=48000,
-        licence="CC0-1.0",
         bytes=1,
         **values | fields,
     )
@@ -401,6 +402,12 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+def signed(number: int, **fields: Any) -> Sample:
+    """A clip of one's own, as ingest writes it: it says what the folder's terms say."""
+    terms = {"licence": "as signed", "permitted_use": ("detection",)}
+    return clip(f"p{number}/c.mp4", f"p{number}", source="own", **terms | fields)
+
+
 def own(checkout: Path, key: str | None = None, **terms: Any) -> Params:
     """Params with a folder of one's own, and its manifest of six people."""
     section = copy.deepcopy(FOLDER)
@@ -408,8 +415,7 @@ def own(checkout: Path, key: str | None = None, **terms: Any) -> Params:
     from watermark.keys import read_key
 
     seal = TINY["seal"] | {"key": key or read_key(checkout / "key").id}
-    samples = [clip(f"p{n}/c.mp4", f"p{n}", source="own") for n in range(6)]
-    write_manifest(workspace.REAL / "own" / workspace.MANIFEST, samples)
+    write_manifest(workspace.REAL / "own" / workspace.MANIFEST, [signed(n) for n in range(6)])
     return params_of(checkout, sources={"own": section}, seal=seal, plan=TINY["plan"] | {"splits": {"train": 1.0}})
 
 
@@ -470,7 +476,7 @@ def test_each_person_is_asked(checkout: Path) -> None:
 
 def test_fakes_of_a_corpus_are_never_parents(checkout: Path) -> None:
     params = own(checkout)
-    samples = [clip(f"p{n}/c.mp4", f"p{n}", source="own", label="fake" if n == 0 else "real") for n in range(6)]
+    samples = [signed(n, label="fake" if n == 0 else "real") for n in range(6)]
     samples[1] = replace(samples[1], reason="too dark")
     write_manifest(workspace.REAL / "own" / workspace.MANIFEST, samples)
     used = {p for rows in plan(params, TODAY).values() for row in rows for p in row.sample.parents}

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import islice
@@ -30,7 +31,7 @@ COLUMNS = (
     "sample_id media media_type label video_label audio_label role content_class method variant source pair_id target_id"
     " source_id apparent_id parents split recipe attributes drawn mask segments words phonemes width height fps frames"
     " duration_s sample_rate mark_id mark_key_id mark_read sound_mark_read fingerprint ingredients licence permitted_use"
-    " sha256 scores"
+    " credit sha256 terms scores"
 )
 """As design.md's table has them, and what was found in the sound, shown and found in the inputs; what the corpus declares of
 the target, what is said and what chance decided."""
@@ -246,6 +247,27 @@ def test_unchanged_shards_are_not_written_again(params: Params) -> None:
     after = {p: p.stat().st_mtime_ns for p in workspace.RELEASE.rglob("*.parquet")}
     changed = {p.parent.name for p in before if after.get(p) != before[p]}
     assert changed == {"null_twin_video"}
+
+
+def test_rows_card_croissant_and_terms_say_the_same(tiny: Checkout) -> None:
+    folder = tiny.path / "data/release"
+    told = json.loads((folder / "terms.json").read_text())
+    table = {line["terms"]: line for line in told["table"]}
+    seen: Counter[str] = Counter()
+    for file in sorted(folder.glob("*/*/*.parquet")):
+        for row in pq.read_table(file, columns=["licence", "permitted_use", "terms"]).to_pylist():
+            line = table[row["terms"]]
+            assert (row["licence"], row["permitted_use"]) == (line["licence"], line["permitted_use"])
+            assert set(told["permitted_use"]) <= set(row["permitted_use"])
+            seen[row["terms"]] += 1
+    assert seen == {name: line["samples"] for name, line in table.items()}
+    assert sum(seen.values()) == told["samples"]
+    card, croissant = (folder / "README.md").read_text(), json.loads((folder / "croissant.json").read_text())
+    assert f"- licence of what it was made from: {told['licence']}" in card
+    assert f"permitted use: {', '.join(told['permitted_use'])}" in card
+    assert croissant["license"] == told["licence"] == "CC0-1.0"
+    assert croissant["usageInfo"] == f"permitted use: {', '.join(told['permitted_use'])}"
+    assert all(name in card for name in table)
 
 
 def test_a_fake_goes_with_its_control_and_a_control_with_its_last_fake(params: Params) -> None:

@@ -13,9 +13,16 @@ from forgeline.errors import TermsError
 from forgeline.terms import (
     Joined,
     Terms,
+    all_of,
+    each_of,
+    excluding,
     join,
+    no_derivatives,
+    non_commercial,
+    of_clip,
     of_person,
     refusal,
+    require_acceptance,
     require_generation,
     require_redistribution,
     require_use,
@@ -28,7 +35,9 @@ days = st.none() | st.dates(date(2000, 1, 1), date(2099, 12, 31)).map(date.isofo
 records = st.builds(
     Terms,
     agreement=st.just("an agreement"),
-    licence=st.sampled_from(["CC0-1.0", "CC-BY-NC-4.0", "non-commercial research", "MIT"]),
+    licence=st.sampled_from(
+        ["CC0-1.0", "CC-BY-NC-4.0", "CC-BY-SA-4.0", "CC-BY-NC-SA-4.0 AND MIT", "non-commercial research", "MIT"]
+    ),
     accepted_by=st.just("A. Person"),
     accepted_on=st.just("2020-01-01"),
     permitted_use=st.lists(st.sampled_from(USES)),
@@ -61,9 +70,20 @@ def test_join_is_a_meet(a: Terms, b: Terms, c: Terms) -> None:
         assert set(both.permitted_use) <= set(one.permitted_use)
         assert one.generate >= both.generate
         assert one.redistribute >= both.redistribute
-        assert one.licence in both.licences
+        assert set(each_of(one.licence)) <= set(both.licences)
         assert one.expires is None or (both.expires is not None and both.expires <= one.expires)
     assert join(both, a) == both
+    assert each_of(both.licence) == both.licences
+
+
+clips = st.tuples(st.sampled_from(["", "CC-BY-2.0", "CC-BY-NC-2.0", "CC-BY-SA-4.0"]), st.lists(st.sampled_from(USES)))
+
+
+@given(records, clips, clips)
+def test_a_clip_only_narrows_and_meets_what_it_narrows(a: Terms, one: Any, other: Any) -> None:
+    whole, clip = join(a), of_clip(join(a), *one)
+    assert join(whole, clip) == clip == of_clip(clip, *one)
+    assert of_clip(clip, *other) == of_clip(of_clip(whole, *other), *one) == join(clip, of_clip(whole, *other))
 
 
 @given(records, records, st.dates(date(2000, 1, 1), date(2099, 12, 31)))
@@ -160,3 +180,34 @@ def test_consent_is_personal_has_a_scope_and_an_end() -> None:
     assert refusal(terms(), "anyone", "voice", TODAY) is None
     with pytest.raises(TermsError, match="no consent is recorded for carl"):
         of_person("vox", record, "carl")
+
+
+def test_what_a_licence_says_by_its_identifier() -> None:
+    assert non_commercial("CC-BY-NC-SA-4.0")
+    assert non_commercial("CC0-1.0 AND CC-BY-NC-2.0")
+    assert not any(map(non_commercial, ["CC-BY-4.0", "CC-BY-SA-3.0-DE", "CC0-1.0", "NC", "no idea, CC-BY-NC-2.0 perhaps"]))
+    assert no_derivatives("CC-BY-NC-ND-3.0-IGO")
+    assert not no_derivatives("CC-BY-NC-SA-3.0")
+    assert each_of(all_of(["MIT", "GPL-2.0-only OR MIT"])) == ("(GPL-2.0-only OR MIT)", "MIT")
+    assert each_of("(MIT AND BSD-2-Clause) OR Zlib") == ("(MIT AND BSD-2-Clause) OR Zlib",)
+    assert each_of("") == ()
+
+
+def test_share_alike_and_non_commercial_works_are_never_passed_on_together() -> None:
+    free, bound, plain = (
+        terms(licence=licence, redistribute=True) for licence in ("CC-BY-SA-4.0", "CC-BY-NC-2.0", "CC-BY-2.0")
+    )
+    alike = terms(licence="CC-BY-NC-SA-4.0", redistribute=True)
+    assert excluding(["CC-BY-NC-2.0", "MIT", "CC-BY-SA-4.0"]) == ("CC-BY-SA-4.0", "CC-BY-NC-2.0")
+    assert not join(free, bound).redistribute
+    assert not join(free, alike).redistribute
+    assert not join(join(free, plain), bound).redistribute
+    assert join(free, plain).redistribute
+    assert join(alike, bound).redistribute
+
+
+def test_acceptance_has_a_name_and_a_day() -> None:
+    require_acceptance("vox", terms())
+    for missing in ("accepted_by", "accepted_on"):
+        with pytest.raises(TermsError, match=r"sources\.vox\.terms: nobody is on record .*; when they are accepted, write acc"):
+            require_acceptance("vox", terms(**{missing: None}))
