@@ -95,7 +95,7 @@ def report(params: "Params") -> Told:
             "content": _content(rows),
             "dropped": _dropped(rows),
             "cover": _covered(cover),
-            "terms": _terms(params),
+            "terms": _terms(params, rows),
             "figures": figures,
             "more_panels": max(len(panels) - MOST_PANELS, 0),
             "shortcuts": _shortcuts(audit),
@@ -329,11 +329,13 @@ def _dropped(rows: Sequence[Sample]) -> list[tuple[str, int, str, str]]:
     return sorted(found, key=lambda line: (-line[1], line[0]))[:MOST_LINES]
 
 
-def _terms(params: "Params") -> dict[str, Any]:
-    from flows.terms import joined
+def _terms(params: "Params", rows: Sequence[Sample]) -> dict[str, Any]:
+    from flows.terms import Ledger
 
+    standing = [s for s in rows if s.reason is None]
+    left = Ledger.here(params).table(standing).left if standing else None
     sources = {name: source.terms for name, source in params.sources.items() if isinstance(source, Source)}
-    return {"sources": dict(sorted(sources.items())), "joined": joined(params) if sources else None}
+    return {"sources": dict(sorted(sources.items())), "joined": left}
 
 
 def _covered(cover: Coverage) -> dict[str, Any]:
