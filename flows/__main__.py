@@ -96,8 +96,13 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--port", type=int, default=4400, help="of the page (4400)")
     command.add_argument("--address", metavar="URL", help="what raters call it, where a proxy stands in front")
     add("look", _look, "draw contact sheets of what was made").add_argument("generator", nargs="*")
-    terms = add("terms", _terms, "what may be done with each source; with a kind, what to paste into params")
-    terms.add_argument("kind", nargs="?")
+    command = add("rejected", _rejected, "what can't be used and why, of sources, generators and variants")
+    command.add_argument("of", nargs="?", help="one of them alone")
+    command.add_argument("--stage", help="of one stage alone: corpus, tracks, marks, plan, generate, variants")
+    command.add_argument("--retry", action="store_true", help="forget these failures, so that `dvc repro` tries them again")
+    terms = add("terms", _terms, "what may be done with each source and with a release, and what forbids the rest")
+    terms.add_argument("kind", nargs="?", help="a kind of source: print what to paste into params")
+    terms.add_argument("--release", type=Path, metavar="DIR", help="of a pulled release instead")
     add("check", _check, "check manifests").add_argument("manifest", nargs="+", type=Path)
     key = add("key", _key, "make a watermark key")
     key.add_argument("action", choices=["new"])
@@ -294,9 +299,21 @@ def _terms(options: argparse.Namespace) -> None:
         print(template_yaml(options.kind), end="")
         return
     from flows.params import load_params
-    from flows.terms import show
+    from flows.terms import show, show_release
 
-    print(show(load_params()))
+    print(show_release(options.release) if options.release else show(load_params()))
+
+
+def _rejected(options: argparse.Namespace) -> None:
+    params = _params()
+    from flows.rejected import rejected, retry, show
+
+    if options.retry:
+        print(
+            f"rejected: {retry(params, options.of, options.stage)} failures forgotten; `dvc repro` tries them again, and no others"
+        )
+    else:
+        print(show(rejected(params, options.of, options.stage)))
 
 
 def _check(options: argparse.Namespace) -> None:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from flows import workspace
 from flows.items import Finished, Item, bring_up_to_date, dropped
 from flows.params import Ingest, Params, key_names
+from flows.rejected import FILE as REJECTED
+from flows.rejected import by_stage, write_rejected
 from forgeline.code import code_digest, library_versions
 from forgeline.errors import FactoryError, MediaError, SourceError
 from forgeline.files import prune, sha256_of
@@ -16,6 +18,7 @@ from forgeline.lock import holding
 from forgeline.manifest import write_manifest
 from forgeline.recipe import digest
 from forgeline.sample import Sample
+from forgeline.terms import require_acceptance
 from forgeline.weights import weights_sha256
 from sources.corpus import Corpus, Names, Source
 from watermark.keys import ShardKey, masters
@@ -39,11 +42,13 @@ class _MarkJob(Item):
 def ingest(name: str, params: Params) -> list[Sample]:
     """Bring `data/real/<name>` up to date: a manifest, the tracks of every face in every clip, and marks that it carries.
 
-    A clip that can't be used is a row with a reason; more of them than `ingest.max_dropped` fail the stage.
+    A clip that can't be used is a row with a reason, and a row of `rejected.parquet`; more of them than `ingest.max_dropped`
+    fail the stage. TermsError, before anything of the corpus is opened, where nobody has accepted its terms.
     """
     source = params.sources.get(name)
     if not isinstance(source, Source):
         raise SourceError(name, "is not in params", f"there are {', '.join(params.sources) or 'none'} under sources")
+    require_acceptance(name, source.terms)
     root, folder = workspace.RAW / name, workspace.REAL / name
     with holding(workspace.lock(f"ingest@{name}")):
         corpus = source(name, root, load(workspace.inventory(name)))
@@ -55,10 +60,14 @@ def ingest(name: str, params: Params) -> list[Sample]:
             "min_seen": params.ingest.min_seen,
         }
         tracks = folder / "tracks"
-        jobs = [_Job(s.sample_id, digest([s.recipe, repr(s), made_by]), s, tracks, params.ingest.min_seen) for s in corpus]
-        samples = _with_marks(folder / "marks", bring_up_to_date(tracks, jobs, _look, f"ingest {name}"), params)
+        found = list(corpus)
+        jobs = [_Job(s.sample_id, digest([s.recipe, repr(s), made_by]), s, tracks, params.ingest.min_seen) for s in found]
+        tracked = bring_up_to_date(tracks, jobs, _look, f"ingest {name}")
+        samples = _with_marks(folder / "marks", tracked, params)
         write_manifest(folder / workspace.MANIFEST, samples)
-        prune(folder, {folder / workspace.MANIFEST, *(p for part in ("tracks", "marks") for p in (folder / part).rglob("*"))})
+        write_rejected(folder / REJECTED, by_stage({"corpus": found, "tracks": tracked, "marks": samples}))
+        kept = {folder / workspace.MANIFEST, folder / REJECTED}
+        prune(folder, {*kept, *(p for part in ("tracks", "marks") for p in (folder / part).rglob("*"))})
     _limit(f"ingest {name}", samples, params.ingest)
     return samples
 
@@ -92,10 +101,15 @@ def _look(job: _Job) -> Finished:
     path = Path(sample.media)
     if not path.is_file() or sha256_of(path) != sample.sha256:
         raise SourceError(path, "is not the file that was scanned", "run `python -m flows scan`, then again")
+    before = path.stat()
     try:
-        return _track(job, path)
+        done = _track(job, path)
     except MediaError as error:
-        return Finished(replace(sample, reason=_brief(error)), ())
+        done = Finished(replace(sample, reason=_brief(error)), ())
+    after = path.stat()
+    if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+        raise SourceError(path, "changed while it was read", "leave the corpus alone, run `python -m flows scan`, then again")
+    return done
 
 
 def _brief(error: MediaError) -> str:

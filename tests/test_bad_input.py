@@ -7,7 +7,9 @@ import re
 import shutil
 import subprocess
 import sys
+import zipfile
 from collections.abc import Sequence
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -19,7 +21,10 @@ import soundfile
 import yaml
 from PIL import Image
 
+from flows import ingest
+from flows.rejected import read_rejected
 from forgeline.clip import Picture, Sound
+from forgeline.errors import SourceError
 from forgeline.manifest import read_manifest
 from forgeline.sample import Sample
 from forgeline.video import Encoding, VideoWriter
@@ -228,6 +233,89 @@ def test_a_file_that_was_changed_after_the_scan_ends_the_stage(place: Place) -> 
     assert "p0/good.mp4: is not the file that was scanned; run" in place.refuses("ingest", "own")
     (place.raw / "p0/good.mp4").unlink()
     assert "p0/good.mp4: is not the file that was scanned; run" in place.refuses("ingest", "own")
+
+
+def test_what_was_rejected_can_be_looked_at(place: Place) -> None:
+    rows = read_rejected(place.path / "data/real/own/rejected.parquet")
+    assert {row.file.removeprefix("data/raw/own/"): row.reason for row in rows} == {
+        path: row.reason for path, row in place.rows().items() if row.reason
+    }
+    unopened = {"stranger/c.mp4", "p1/elsewhere.mp4", "p1/nowhere.mp4", "loose.mp4"}
+    assert {row.file.removeprefix("data/raw/own/") for row in rows if row.stage == "corpus"} == unopened
+    assert {row.stage for row in rows} == {"corpus", "tracks"}
+    said = place.flows("rejected", "own", "--stage", "tracks").stdout
+    assert re.search(r"own +tracks +2  shows no face; .*\n +data/raw/own/p0/nobody.mp4\n +data/raw/own/p0/tiny.mp4\n", said), (
+        said
+    )
+    assert "no consent" not in said
+    assert "stranger/c.mp4" in place.flows("rejected").stdout
+    assert "error: others: is no source, generator or variant" in place.refuses("rejected", "others")
+    assert "error: tracking: is no stage that rejects anything" in place.refuses("rejected", "--stage", "tracking")
+
+
+def test_a_retry_takes_what_failed_and_nothing_else(place: Place) -> None:
+    """Two clips are mended; the records of all others, and their files, stay as they are."""
+    place.params(ingest={"min_seen": 0.5, "max_dropped": 1.0})
+    kept = {p: p.stat().st_mtime_ns for p in (place.path / "data/real/own").rglob("*.*") if p.name[0] in "0123456789abcdef"}
+    lost = [row for row in place.rows().values() if row.reason]
+    tried = [row for row in read_rejected(place.path / "data/real/own/rejected.parquet") if row.stage == "tracks"]
+    assert f"rejected: {len(tried)} failures forgotten" in place.flows("rejected", "own", "--retry").stdout
+    done = place.flows("ingest", "own")
+    count = len(place.rows())
+    assert f"ingest own: {count - len(tried)} of {count} are up to date" in done.stdout, done.stdout
+    assert f"ingest own: {len(tried)} of {len(tried)} in " in done.stderr, done.stderr
+    after = {p: p.stat().st_mtime_ns for p in kept}
+    again = {p.stem for p in kept if after[p] != kept[p]}
+    assert again == {row.sample_id for row in lost if row.media in {row.file for row in tried}}
+    assert [row for row in place.rows().values() if row.reason] == lost
+
+
+def test_terms_that_nobody_accepted_keep_a_corpus_unopened(place: Place) -> None:
+    """Neither its inventory nor a clip is read: neither is there."""
+    (place.path / "data/inventory/own.jsonl").unlink()
+    shutil.rmtree(place.raw)
+    for missing in ("accepted_by", "accepted_on"):
+        terms = {k: v for k, v in TERMS.items() if k not in ("generate", missing)}
+        place.params(sources={"own": {"kind": "folder", "terms": terms}})
+        line = place.refuses("ingest", "own")
+        assert line.startswith(
+            "error: sources.own.terms: nobody is on record as having accepted them (release form); when they"
+        )
+
+
+def test_archives_are_told_of_and_never_opened(place: Place) -> None:
+    """Two zip files, one of which is no zip file at all: nobody looks."""
+    with zipfile.ZipFile(place.raw / "p0/clips.zip", "w") as archive:
+        archive.write(place.raw / "p0/good.mp4", "p0/more.mp4")
+    (place.raw / "part_1.zip").write_bytes(b"PK\x03\x04 broken")
+    place.params(ingest={"min_seen": 0.5, "max_dropped": 1.0})
+    before = {path: row.reason for path, row in place.rows().items()}
+    assert place.flows("scan").returncode == 0
+    done = place.flows("ingest", "own")
+    assert "p0/clips.zip" in done.stdout, done.stdout
+    assert "unexpected: 5 (" in done.stdout, done.stdout
+    assert {path: row.reason for path, row in place.rows().items()} == before
+
+
+def test_a_clip_that_changes_while_it_is_read_ends_the_stage(
+    filled: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(filled.path)
+    clip = tmp_path / "clip.mp4"
+    shutil.copy(filled.raw / "p0/good.mp4", clip)
+    row = replace(filled.rows()["p0/good.mp4"], media=str(clip), reason=None)
+    job = ingest._Job(row.sample_id, "k", row, tmp_path, 0.5)
+    assert ingest._look(job).sample.reason is None
+
+    def changed(job: Any, path: Path) -> Any:
+        done = tracked(job, path)
+        film(path, heads(9))
+        return done
+
+    tracked = ingest._track
+    monkeypatch.setattr(ingest, "_track", changed)
+    with pytest.raises(SourceError, match=r"clip.mp4: changed while it was read; leave the corpus alone"):
+        ingest._look(job)
 
 
 def test_what_is_missing_is_said(place: Place) -> None:
