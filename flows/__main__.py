@@ -309,9 +309,8 @@ def _rejected(options: argparse.Namespace) -> None:
     from flows.rejected import rejected, retry, show
 
     if options.retry:
-        print(
-            f"rejected: {retry(params, options.of, options.stage)} failures forgotten; `dvc repro` tries them again, and no others"
-        )
+        count = retry(params, options.of, options.stage)
+        print(f"rejected: {count} failures forgotten; the next run of their stages tries them again, and nothing else")
     else:
         print(show(rejected(params, options.of, options.stage)))
 

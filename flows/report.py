@@ -330,10 +330,13 @@ def _dropped(rows: Sequence[Sample]) -> list[tuple[str, int, str, str]]:
 
 
 def _terms(params: "Params", rows: Sequence[Sample]) -> dict[str, Any]:
-    from flows.terms import Ledger
+    from flows.terms import Ledger, joined
 
     standing = [s for s in rows if s.reason is None]
-    left = Ledger.here(params).table(standing).left if standing else None
+    try:
+        left = Ledger.here(params).table(standing).left if standing else None
+    except FactoryError:  # where not all is here that it was made from: what all sources leave, which is never more
+        left = joined(params)
     sources = {name: source.terms for name, source in params.sources.items() if isinstance(source, Source)}
     return {"sources": dict(sorted(sources.items())), "joined": left}
 

@@ -99,7 +99,7 @@ class Ledger:
         rows_of: dict[tuple[tuple[str, ...], tuple[str, ...], Joined], list[Sample]] = defaultdict(list)
         for row in rows:
             brought = self._brought(row.method)
-            sources = {self.clips[parent].source for parent in row.parents} | {kind[0] for kind in brought.kinds}
+            sources = {self._kind(parent)[0] for parent in row.parents} | {kind[0] for kind in brought.kinds}
             nets = tuple(f"{file} ({licence})" for file, licence, _ in brought.nets)
             rows_of[tuple(sorted(sources)), nets, self.left(row.method, row.parents)].append(row)
         lines, line_of = [], {}
