@@ -65,6 +65,8 @@ def plan(params: Params, today: date) -> dict[str, list[Planned]]:
     """
     with holding(workspace.lock("plan")):
         samples = [s for name in params.sources for s in read_manifest(workspace.REAL / name / workspace.MANIFEST)]
+        for line in _in_two_corpora(samples):
+            print(line, flush=True)
         components = assign_splits(samples, params.plan)
         prove_disjoint(components, samples)
         _key_fits(params)
@@ -178,6 +180,18 @@ def prove_disjoint(components: Iterable[Component], samples: Iterable[Sample]) -
         for tie in _ties(sample):
             if where.setdefault(tie, split) != split:
                 raise PromiseError(tie, f"is in {where[tie]} and in {split}", "report it: splits must be disjoint")
+
+
+def _in_two_corpora(samples: Iterable[Sample]) -> Iterator[str]:
+    """What the plan tells of files that lie in more than one corpus."""
+    files: dict[str, dict[str, str]] = defaultdict(dict)
+    for sample in samples:
+        if sample.reason is None and sample.sha256:
+            files[sample.sha256].setdefault(sample.source, sample.media)
+    shared = sorted(tuple(sorted(media.values())) for media in files.values() if len(media) > 1)
+    if shared:
+        first = "; ".join(" is ".join(some) for some in shared[:3]) + ("; …" if len(shared) > 3 else "")
+        yield f"plan: {len(shared)} files lie in more than one corpus; all are kept, and share a split ({first})"
 
 
 # Who may be used -----------------------------------------------------------------------------------------------------

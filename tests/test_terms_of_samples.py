@@ -224,6 +224,22 @@ def test_nothing_is_made_from_works_that_permit_no_derivatives(place: Path) -> N
     assert refused == {bound.sample_id: "its licence (CC-BY-ND-2.0) permits nothing that is made from it"}
 
 
+def test_a_file_in_two_corpora_is_kept_in_both_in_one_split_and_told(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    planned(place)
+    assert "more than one corpus" not in capsys.readouterr().out
+    first, second = replace(CLIPS[3], split=None), replace(CLIPS[4], sha256=CLIPS[3].sha256)
+    write_manifest(workspace.REAL / "open" / workspace.MANIFEST, [*CLIPS[:3], first])
+    write_manifest(workspace.REAL / "bound" / workspace.MANIFEST, [second, CLIPS[5]])
+    rows = [row for row in planned(place) if row.method == "control"]
+    said = capsys.readouterr().out
+    assert "plan: 1 files lie in more than one corpus; all are kept, and share a split (" in said
+    assert f"({second.media} is {first.media})" in said
+    assert {row.target_id: row.split for row in rows if row.target_id in ("open:p3", "bound:p4")} == {
+        "open:p3": "test",
+        "bound:p4": "test",
+    }
+
+
 def test_the_workspaces_ledger_is_the_plans(place: Path) -> None:
     rows = planned(place)
     book = Ledger.here(params_of(place))
