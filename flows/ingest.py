@@ -1,5 +1,6 @@
 """Stage `ingest@<source>`: check, probe and track every clip of a corpus. No media are copied."""
 
+import shutil
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -12,7 +13,7 @@ from flows.rejected import FILE as REJECTED
 from flows.rejected import by_stage, write_rejected
 from forgeline.code import code_digest, library_versions
 from forgeline.errors import FactoryError, MediaError, SourceError
-from forgeline.files import prune, sha256_of
+from forgeline.files import sha256_of
 from forgeline.inventory import load
 from forgeline.lock import holding
 from forgeline.manifest import write_manifest
@@ -61,13 +62,17 @@ def ingest(name: str, params: Params) -> list[Sample]:
         }
         tracks = folder / "tracks"
         found = list(corpus)
-        jobs = [_Job(s.sample_id, digest([s.recipe, repr(s), made_by]), s, tracks, params.ingest.min_seen) for s in found]
+        made = digest(made_by)
+        jobs = [_Job(s.sample_id, digest([s.recipe, repr(s), made]), s, tracks, params.ingest.min_seen) for s in found]
         tracked = bring_up_to_date(tracks, jobs, _look, f"ingest {name}")
         samples = _with_marks(folder / "marks", tracked, params)
         write_manifest(folder / workspace.MANIFEST, samples)
         write_rejected(folder / REJECTED, by_stage({"corpus": found, "tracks": tracked, "marks": samples}))
-        kept = {folder / workspace.MANIFEST, folder / REJECTED}
-        prune(folder, {*kept, *(p for part in ("tracks", "marks") for p in (folder / part).rglob("*"))})
+        for stray in sorted(p for p in folder.iterdir() if p.name not in ("tracks", "marks", workspace.MANIFEST, REJECTED)):
+            if stray.is_dir() and not stray.is_symlink():
+                shutil.rmtree(stray)
+            else:
+                stray.unlink()
     _limit(f"ingest {name}", samples, params.ingest)
     return samples
 
@@ -77,7 +82,7 @@ def _with_marks(folder: Path, samples: list[Sample], params: Params) -> list[Sam
 
     They have items of their own, because tracking faces, which takes much longer, does not hang on how marks are read.
     """
-    read_by = [code_digest("watermark.read"), library_versions(), [key.id for key in masters()]]
+    read_by = digest([code_digest("watermark.read"), library_versions(), [key.id for key in masters()]])
     jobs = [_MarkJob(s.sample_id, digest([s.sha256, read_by]), s, params.plan.batches) for s in samples if s.reason is None]
     looked = {s.sample_id: s for s in bring_up_to_date(folder, jobs, _read_marks, "ingest: marks")}
     found = sum(bool(s.ingredients) for s in looked.values())

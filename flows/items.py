@@ -72,7 +72,8 @@ def bring_up_to_date(folder: Path, jobs: Iterable[Job], work: Callable[[Job], Fi
         write_text(folder / f"{job.name}.json", canonical(record) + "\n")
         kept[job.name] = Finished(result.sample, (*result.files, folder / f"{job.name}.json"))
         samples.append(result.sample)
-    prune(folder, {p for k in kept.values() for p in k.files} | {folder / MANIFEST})  # what a process that died has left
+    if todo:
+        prune(folder, {p for k in kept.values() for p in k.files} | {folder / MANIFEST})  # what a process that died has left
     write_manifest(folder / MANIFEST, samples)
     return samples
 
@@ -81,7 +82,8 @@ def _kept(folder: Path, job: Item) -> Finished | None:
     """The item as it lies there, if it is whole and of the same key."""
     record = folder / f"{job.name}.json"
     try:
-        told = json.loads(record.read_text(encoding="utf-8"))
+        with open(record, "rb") as file:
+            told = json.loads(file.read())
         if told["key"] != job.key:
             return None
         files: Mapping[str, str] = told["files"]

@@ -47,11 +47,31 @@ def sha256_of(path: Path) -> str:
 
 
 def prune(folder: Path, keep: set[Path]) -> list[Path]:
-    """Delete every file under `folder` that is not in `keep`, and folders left empty; give what was deleted, sorted."""
-    gone = sorted(p for p in folder.rglob("*") if (p.is_file() or p.is_symlink()) and p not in keep)
-    for path in gone:
-        path.unlink()
-    for path in sorted((p for p in folder.rglob("*") if p.is_dir()), reverse=True):
-        if not any(path.iterdir()):
-            path.rmdir()
-    return gone
+    """Delete every file under `folder` that is not in `keep`, and folders left empty; give what was deleted, sorted.
+
+    One walk, by what the folders themselves say of their entries: a corpus has 100 000 of them.
+    """
+    kept = {os.fspath(path) for path in keep}
+    gone: list[Path] = []
+
+    def emptied(at: str) -> bool:
+        """Prune one folder; whether nothing is left in it."""
+        left = False
+        with os.scandir(at) as found:
+            entries = list(found)  # before any of them is deleted
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                if emptied(entry.path):
+                    os.rmdir(entry.path)
+                else:
+                    left = True
+            elif entry.path not in kept and (entry.is_file() or entry.is_symlink()):
+                os.unlink(entry.path)
+                gone.append(Path(entry.path))
+            else:
+                left = True
+        return not left
+
+    if folder.is_dir():
+        emptied(os.fspath(folder))
+    return sorted(gone)

@@ -10,6 +10,7 @@ from abc import abstractmethod
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import ClassVar, NoReturn
 
@@ -139,8 +140,9 @@ class Corpus:
 
     def __iter__(self) -> Iterator[Sample]:
         refused = {**self.inventory.refused, **self._strays(), **self.refused}
+        terms = join(self.terms)
         for path in sorted({*self.found, *refused}):
-            yield self._refuse(path, refused[path]) if path in refused else self._row(path, self.found[path])
+            yield self._refuse(path, refused[path]) if path in refused else self._row(path, self.found[path], terms)
 
     def report(self) -> Report:
         """What is here against what is published."""
@@ -165,11 +167,11 @@ class Corpus:
     def _recipe(self, path: str, parents: tuple[str, ...] = ()) -> Recipe:
         return Recipe("ingest", parents, seed=0, params={"source": self.name, "path": path})
 
-    def _row(self, path: str, clip: Found) -> Sample:
+    def _row(self, path: str, clip: Found, corpus: Joined) -> Sample:
         parents = () if clip.base is None else (self._recipe(clip.base).id,)
         recipe = self._recipe(path, parents)
         file = self.inventory.files[path]
-        terms = self._terms(clip)
+        terms = _narrowed(corpus, clip.licence, clip.permitted_use)
         return Sample(
             sample_id=recipe.id,
             media=f"{RAW}/{self.name}/{path}",
@@ -200,13 +202,6 @@ class Corpus:
             bytes=file.bytes,
         )
 
-    def _terms(self, clip: Found) -> Joined:
-        """The corpus's, narrowed by the clip's own; its licence alone says so much: NC is never commercial."""
-        corpus = join(self.terms)
-        uses: tuple[Use, ...] = self.terms.permitted_use if clip.permitted_use is None else clip.permitted_use
-        own = clip.licence or ""
-        return of_clip(corpus, own, [use for use in uses if not (use == "commercial" and non_commercial(own))])
-
     def _refuse(self, path: str, reason: str) -> Sample:
         recipe = self._recipe(path)
         return Sample(
@@ -224,6 +219,14 @@ class Corpus:
 
     def _qualified(self, person: str | None) -> str | None:
         return None if person is None else f"{self.name}:{person}"
+
+
+@lru_cache(maxsize=1024)
+def _narrowed(terms: Joined, licence: str | None, permitted_use: tuple[Use, ...] | None) -> Joined:
+    """A corpus's terms, narrowed by a clip's own; its licence alone says so much: NC is never commercial."""
+    own = licence or ""
+    uses = terms.permitted_use if permitted_use is None else permitted_use
+    return of_clip(terms, own, [use for use in uses if not (use == "commercial" and non_commercial(own))])
 
 
 def media_type(path: str) -> MediaType | None:
