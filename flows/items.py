@@ -55,8 +55,13 @@ def bring_up_to_date(folder: Path, jobs: Iterable[Job], work: Callable[[Job], Fi
     folder.mkdir(parents=True, exist_ok=True)
     wanted = {job.name: job for job in jobs}
     kept = {name: kept for name, job in wanted.items() if (kept := _kept(folder, job))}
-    prune(folder, {p for k in kept.values() for p in k.files} | {folder / MANIFEST})
     todo = [job for name, job in wanted.items() if name not in kept]
+    manifest = folder / MANIFEST
+    # A manifest that lies there is of all the records beside it: it goes before any of them does, and comes after the last.
+    if todo:
+        manifest.unlink(missing_ok=True)
+    if prune(folder, {manifest, *(p for k in kept.values() for p in k.files)}):
+        manifest.unlink(missing_ok=True)
     samples = [k.sample for k in kept.values()]
     if kept:
         print(f"{what}: {len(kept)} of {len(wanted)} are up to date", flush=True)
@@ -73,13 +78,14 @@ def bring_up_to_date(folder: Path, jobs: Iterable[Job], work: Callable[[Job], Fi
         kept[job.name] = Finished(result.sample, (*result.files, folder / f"{job.name}.json"))
         samples.append(result.sample)
     if todo:
-        prune(folder, {p for k in kept.values() for p in k.files} | {folder / MANIFEST})  # what a process that died has left
-    write_manifest(folder / MANIFEST, samples)
+        prune(folder, {p for k in kept.values() for p in k.files})  # what a process that died has left
+    if not manifest.exists():
+        write_manifest(manifest, samples)
     return samples
 
 
 def _kept(folder: Path, job: Item) -> Finished | None:
-    """The item as it lies there, if it is whole and of the same key."""
+    """The item as it lies there, if it is whole and of the same key. Of 100 000 items each is looked at, so little is done."""
     record = folder / f"{job.name}.json"
     try:
         with open(record, "rb") as file:
@@ -88,7 +94,7 @@ def _kept(folder: Path, job: Item) -> Finished | None:
             return None
         files: Mapping[str, str] = told["files"]
         paths = tuple(folder / name for name in files)
-        if not all(p.is_file() and sha256_of(p) == sha for p, sha in zip(paths, files.values(), strict=True)):
+        if not all(sha256_of(p) == sha for p, sha in zip(paths, files.values(), strict=True)):
             return None
         return Finished(from_record(told["sample"]), (*paths, record))
     except (OSError, ValueError, KeyError, TypeError, AttributeError):

@@ -12,6 +12,8 @@ from forgeline.errors import FactoryError
 PART = ".part-"
 """How the name of an unfinished file begins; whatever bears it after a crash may be deleted."""
 
+_SMALL = 1 << 16
+
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
@@ -42,7 +44,11 @@ def write_text(path: Path, text: str) -> None:
 
 def sha256_of(path: Path) -> str:
     """The SHA-256 of a file's bytes, in hexadecimal."""
-    with path.open("rb") as file:
+    with open(path, "rb", buffering=0) as file:
+        first = file.read(_SMALL)
+        if len(first) < _SMALL:  # by far the most; `file_digest` makes a buffer of 256 KiB for each
+            return hashlib.sha256(first).hexdigest()
+        file.seek(0)
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

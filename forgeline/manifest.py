@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, fields
 from fractions import Fraction
 from functools import lru_cache
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,9 @@ _GIVEN = tuple(f.name for f in fields(Sample) if f.default is not None)
 def write_manifest(path: Path, samples: Iterable[Sample]) -> None:
     """Write samples, sorted by id. Same samples, same bytes."""
     ordered = sorted(samples, key=lambda s: s.sample_id)
-    table = pa.Table.from_arrays([pa.array(_column(name, ordered), SCHEMA.field(name).type) for name in NAMES], schema=SCHEMA)
+    columns = zip(*map(attrgetter(*NAMES), ordered), strict=True) if ordered else ((),) * len(NAMES)
+    arrays = [pa.array(_plain(name, values), SCHEMA.field(name).type) for name, values in zip(NAMES, columns, strict=True)]
+    table = pa.Table.from_arrays(arrays, schema=SCHEMA)
     with replacing(path) as part:
         pq.write_table(table, part, compression="zstd")
 
@@ -74,9 +77,8 @@ def read_table(path: Path) -> pa.Table:
     return table
 
 
-def _column(name: str, samples: Sequence[Sample]) -> list[Any]:
-    """A field of all samples as plain values, as `to_record` has them; three times as fast as by records."""
-    values = [getattr(sample, name) for sample in samples]
+def _plain(name: str, values: Sequence[Any]) -> Sequence[Any]:
+    """A field of many samples as `to_record` has it of each; by columns a table is made three times as fast."""
     if name == "fps":
         return [str(fps) for fps in values]
     if name in _MAPS:
@@ -101,10 +103,13 @@ def from_record(record: dict[str, Any]) -> Sample:
     """The sample that `to_record` gave."""
     values = dict(record)
     values["fps"] = _fraction(values["fps"])
-    values.update({name: tuple(values[name]) for name in _LISTS})
-    values.update({name: dict(values[name]) for name in _MAPS})
-    values.update({name: tuple(Said(**said) for said in values[name]) for name in _SPOKEN})
-    values["segments"] = tuple(Segment(**s) for s in values["segments"])
+    for name in _LISTS:
+        values[name] = tuple(values[name])
+    for name in _MAPS:
+        values[name] = dict(values[name])
+    for name in _SPOKEN:
+        values[name] = tuple([Said(**said) for said in values[name]])
+    values["segments"] = tuple([Segment(**s) for s in values["segments"]])
     return Sample(**values)
 
 

@@ -17,7 +17,7 @@ from typing import ClassVar, NoReturn
 from forgeline.clip import MediaType, Said
 from forgeline.errors import SourceError
 from forgeline.inventory import Inventory
-from forgeline.recipe import Recipe
+from forgeline.recipe import Recipe, recipe_id
 from forgeline.sample import Label, Sample, Split
 from forgeline.section import Section
 from forgeline.terms import Joined, Terms, Use, join, non_commercial, of_clip
@@ -169,18 +169,18 @@ class Corpus:
 
     def _row(self, path: str, clip: Found, corpus: Joined) -> Sample:
         parents = () if clip.base is None else (self._recipe(clip.base).id,)
-        recipe = self._recipe(path, parents)
+        recipe = self._recipe(path, parents).canonical()
         file = self.inventory.files[path]
         terms = _narrowed(corpus, clip.licence, clip.permitted_use)
         return Sample(
-            sample_id=recipe.id,
+            sample_id=recipe_id(recipe),
             media=f"{RAW}/{self.name}/{path}",
             media_type=MEDIA[PurePosixPath(path).suffix.lower()],
             label=clip.label,
             role="ingested",
             method=clip.method,
             source=self.name,
-            recipe=recipe.canonical(),
+            recipe=recipe,
             video_label=clip.video_label,
             audio_label=clip.audio_label,
             target_id=self._qualified(clip.target),

@@ -90,7 +90,7 @@ class Folder(Source):
         declared = _declared(root, inventory) if _ATTRIBUTES in inventory.files else {}
         said = {
             path: _Told(
-                declared.get(path.partition("/")[0], {}), aligned(root, inventory, str(Path(path).with_suffix(".align")))
+                declared.get(path.partition("/")[0], {}), aligned(root, inventory, f"{path.rpartition('.')[0]}.align")
             )
             for path in inventory.files
             if media_type(path)

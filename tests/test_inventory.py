@@ -78,6 +78,18 @@ def test_links_may_not_leave_the_corpus(tmp_path: Path) -> None:
     }
 
 
+def test_links_in_a_circle_are_refused_and_never_followed(tmp_path: Path) -> None:
+    root = lay(tmp_path / "raw", {"in/1.mp4": b"1"})
+    (root / "in/up").symlink_to("..")
+    (root / "in/here").symlink_to(".")
+    (root / "one.mp4").symlink_to("two.mp4")
+    (root / "two.mp4").symlink_to("one.mp4")
+    made = scan(root, tmp_path / "i", tmp_path / "c")
+    assert list(made.files) == ["in/1.mp4"]
+    nowhere, folder = "a link that leads nowhere", "a link to a folder"
+    assert made.refused == {"in/here": folder, "in/up": folder, "one.mp4": nowhere, "two.mp4": nowhere}
+
+
 def test_strange_entries_are_refused_with_a_reason(tmp_path: Path) -> None:
     root = lay(tmp_path / "raw", {"ok.mp4": b"1"})
     os.mkfifo(root / "pipe.mp4")
