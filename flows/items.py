@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from flows.workspace import MANIFEST
 from forgeline.compute import Died, processes
 from forgeline.files import prune, sha256_of, write_text
-from forgeline.manifest import from_record, to_record, write_manifest
+from forgeline.manifest import from_record, lists, to_record, write_manifest
 from forgeline.progress import progress
 from forgeline.recipe import canonical
 from forgeline.sample import Sample
@@ -79,7 +79,7 @@ def bring_up_to_date(folder: Path, jobs: Iterable[Job], work: Callable[[Job], Fi
         samples.append(result.sample)
     if todo:
         prune(folder, {p for k in kept.values() for p in k.files})  # what a process that died has left
-    if not manifest.exists():
+    if not lists(manifest, samples):
         write_manifest(manifest, samples)
     return samples
 

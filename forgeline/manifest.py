@@ -60,6 +60,16 @@ def write_manifest(path: Path, samples: Iterable[Sample]) -> None:
         pq.write_table(table, part, compression="zstd")
 
 
+def lists(path: Path, samples: Iterable[Sample]) -> bool:
+    """Whether a manifest of this version is there and has rows of just these ids; their other cells are not looked at."""
+    try:
+        with pq.ParquetFile(path) as file:
+            ids = file.read(["sample_id"]).column(0).to_pylist() if file.schema_arrow.equals(SCHEMA) else None
+    except (OSError, pa.ArrowException):
+        return False
+    return bool(ids == sorted(s.sample_id for s in samples))
+
+
 def read_manifest(path: Path) -> list[Sample]:
     """The samples of a manifest, in its order. Raises PromiseError when it is missing, broken or of another schema."""
     return [from_record(record) for record in read_table(path).to_pylist()]

@@ -190,6 +190,23 @@ def test_a_crash_keeps_what_was_finished(bench: Workbench) -> None:
     assert bench.run(*(bench.job(name) for name in "abc")) == ["b", "c"]
 
 
+def test_the_manifest_is_of_the_records_whatever_happened_to_it(bench: Workbench) -> None:
+    """It is written when something changed, and only then: lost, cut, of a crash, with a row that nobody wants any more."""
+    manifest = bench.folder / "manifest.parquet"
+    bench.run(bench.job("a"), bench.job("b"))
+    before = manifest.stat().st_mtime_ns
+    assert bench.run(bench.job("a"), bench.job("b")) == []
+    assert manifest.stat().st_mtime_ns == before
+    for damage in (manifest.unlink, lambda: manifest.write_bytes(manifest.read_bytes()[:-9])):
+        damage()
+        assert bench.run(bench.job("a"), bench.job("b")) == []
+    with pytest.raises(RuntimeError, match="a bug"):
+        bench.run(bench.job("a"), bench.job("b", "new"), bench.job("x", does="crash"))
+    assert not manifest.exists(), "b's row is no longer what it said"
+    assert bench.run(bench.job("a"), bench.job("b", "new"), bench.job("c", does="die")) == ["c"]
+    assert bench.run(bench.job("a"), bench.job("b", "new")) == [], "and c, of which nothing was kept, is gone from it"
+
+
 def test_the_work_is_spread_over_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With nothing set, items are made in worker processes, which see the same thing."""
     (tmp_path / "forgeline_items_work.py").write_text(
