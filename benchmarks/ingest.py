@@ -1,6 +1,6 @@
 """What a second ingest of an unchanged corpus costs: no media are there at all, only the inventory and what the first one kept.
 
-    python -m benchmarks.ingest [FILES ...]     10000 and 100000, unless others are named
+    python -m benchmarks.ingest [FILES ...]     10000, unless others are named
 """
 
 import multiprocessing
@@ -86,4 +86,4 @@ def _params() -> Params:
 
 
 if __name__ == "__main__":
-    main([int(count) for count in sys.argv[1:]] or [10_000, 100_000])
+    main([int(count) for count in sys.argv[1:]] or [10_000])
