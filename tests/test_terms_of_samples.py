@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from flows import workspace
+from flows import audit, workspace
 from flows.__main__ import main
 from flows.params import Params, load_params
 from flows.plan import plan, plan_samples
@@ -251,6 +251,26 @@ def test_the_workspaces_ledger_is_the_plans(place: Path) -> None:
     workspace.train_file("dcgan").unlink()
     with pytest.raises(FactoryError, match="run `dvc repro`, which plans first"):
         Ledger.here(params_of(place))
+
+
+def test_the_audit_finds_what_says_more_than_it_may(place: Path) -> None:
+    rows, params = planned(place), params_of(place)
+    assert not list(audit._terms(rows, params))
+    for change in ({"permitted_use": ALL}, {"licence": "CC-BY-4.0"}, {"permitted_use": ()}):
+        wrong = [replace(row, **change) if row.source == "bound" and row.role == "control" else row for row in rows]  # type: ignore[arg-type]
+        faults = list(audit._terms(wrong, params))
+        assert sum("says other terms than those of what it was made from" in fault for fault in faults) == 4
+        assert any("says more (" in fault for fault in faults) == (change != {"permitted_use": ()})
+    # One of the clips that the net learned from turns out to permit less: nothing but its own samples and the net's are wrong.
+    less = replace(CLIPS[3], permitted_use=("research",))
+    write_manifest(workspace.REAL / "open" / workspace.MANIFEST, [*CLIPS[:3], less])
+    found = {fault.partition(":")[0] for fault in audit._terms(rows, params)}
+    wrong_ones = {row.sample_id for row in rows if less.sample_id in row.parents or row.method == "dcgan"}
+    assert wrong_ones < found
+    assert found - wrong_ones == {"control", "blend_swap", "image_control", "dcgan"}
+    terms = SOURCES["bound"]["terms"] | {"generate": False}
+    faults = list(audit._terms(rows, params_of(place, SOURCES | {"bound": {"kind": "folder", "terms": terms}})))
+    assert any("do not permit forgeries" in fault for fault in faults)
 
 
 # The command ----------------------------------------------------------------------------------------------------------
