@@ -16,8 +16,9 @@ from flows import workspace
 from flows.items import Finished, Item, bring_up_to_date
 from flows.matched import made, matched, variant_id, varied
 from flows.params import Params
-from flows.plan import SPLITS_FILE, plan_file
+from flows.plan import plan_file
 from flows.shortcuts import BACKGROUNDS, FILES, PROBES, Measured, Pair, measure, pairs_of, shortcuts
+from flows.splits import SPLITS_FILE
 from flows.terms import Ledger
 from forgeline.code import code_digest, library_versions
 from forgeline.errors import FactoryError, PromiseError

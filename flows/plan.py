@@ -15,7 +15,7 @@ from typing import Any
 
 from flows import workspace
 from flows.params import Params, key_name
-from flows.params import Plan as PlanSection
+from flows.splits import SPLITS_FILE, Component, assign_splits, prove_disjoint, recordings
 from flows.terms import Ledger
 from forgeline.code import code_digest, library_versions
 from forgeline.errors import FactoryError, MediaError, PromiseError, SourceError, TermsError
@@ -35,18 +35,6 @@ from watermark.payload import Mark
 from watermark.seal import SUFFIX
 from watermark.sound import SHORT_S, bits_for_sound
 from watermark.tile import bits_for
-
-SPLITS_FILE = "splits.json"
-
-
-@dataclass(frozen=True)
-class Component:
-    """People and clips that must share a split: they have a person, a recording or a file in common."""
-
-    split: Split
-    because: str
-    people: tuple[str, ...]
-    clips: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -87,99 +75,6 @@ def plan(params: Params, today: date) -> dict[str, list[Planned]]:
                     shutil.rmtree(stray)
                     print(f"plan: removed {stray}, which is no longer in params", flush=True)
     return planned
-
-
-# Splits --------------------------------------------------------------------------------------------------------------
-
-
-def _ties(sample: Sample) -> Iterator[str]:
-    """What a clip must not share with a clip of another split."""
-    yield f"clip {sample.sample_id}"
-    yield from (f"clip {parent}" for parent in sample.parents)
-    yield from (f"person {person}" for person in (sample.target_id, sample.source_id) if person)
-    yield from _recordings(sample)
-
-
-def _recordings(sample: Sample) -> Iterator[str]:
-    """The video it was cut from and the file itself: they may show one person under several names."""
-    if sample.origin:
-        yield f"recording {sample.source}:{sample.origin}"
-    if sample.sha256:
-        yield f"file {sample.sha256}"
-
-
-def assign_splits(samples: Iterable[Sample], settings: PlanSection) -> list[Component]:
-    """The closure of everything clips have in common, and a split for each component; sorted.
-
-    A component's split is the one that `plan.assign` gives one of its people, else its corpus's official one (test before
-    val before train where a corpus's own splits are tied together, so that nothing official leaks into training), else
-    drawn from a hash of its first person, so that it does not depend on who else there is.
-    """
-    everyone = list(samples)
-    nobody = sorted(set(settings.assign) - {p for s in everyone for p in (s.target_id, s.source_id) if p})
-    if nobody:
-        raise FactoryError(f"plan.assign.{nobody[0]}", "is nobody in the corpora", "correct the name, or remove it")
-    usable = sorted((s for s in everyone if s.reason is None), key=lambda s: s.sample_id)
-    root: dict[str, str] = {}
-
-    def find(tie: str) -> str:
-        while root.setdefault(tie, tie) != tie:
-            root[tie] = root[root[tie]]
-            tie = root[tie]
-        return tie
-
-    for sample in usable:
-        first, *others = _ties(sample)
-        for other in others:
-            a, b = sorted((find(first), find(other)))
-            root[b] = a
-    groups: dict[str, list[Sample]] = defaultdict(list)
-    for sample in usable:
-        groups[find(f"clip {sample.sample_id}")].append(sample)
-    return sorted((_component(group, settings) for group in groups.values()), key=lambda c: (c.split, c.people, c.clips))
-
-
-def _component(group: Sequence[Sample], settings: PlanSection) -> Component:
-    people = tuple(sorted({p for s in group for p in (s.target_id, s.source_id) if p}))
-    clips = tuple(s.sample_id for s in group)
-    split, because = _split_of(group, people, clips, settings)
-    return Component(split, because, people, clips)
-
-
-def _split_of(group: Sequence[Sample], people: Sequence[str], clips: Sequence[str], settings: PlanSection) -> tuple[Split, str]:
-    by_hand = sorted({settings.assign[p] for p in people if p in settings.assign})
-    if len(by_hand) > 1:
-        what = f"put people into {' and '.join(by_hand)} who have clips in common"
-        raise FactoryError("plan.assign", f"{what} ({', '.join(people[:4])})", "give them one split")
-    if by_hand:
-        return by_hand[0], "plan.assign"
-    official = {s.split for s in group if s.split}
-    for split in reversed(SPLITS):
-        if split in official:
-            tied = f"; official splits {' and '.join(sorted(official))} are tied together" if len(official) > 1 else ""
-            return split, f"official{tied}"
-    name = people[0] if people else clips[0]
-    drawn = int(digest(["split", settings.seed, name])[:13], 16) / 16**13
-    for split in SPLITS:
-        drawn -= settings.splits[split]
-        if drawn < 0:
-            return split, "drawn"
-    return SPLITS[-1], "drawn"
-
-
-def prove_disjoint(components: Iterable[Component], samples: Iterable[Sample]) -> None:
-    """Raise PromiseError unless nothing that `_ties` names is found in two splits. Knows nothing of how they were made."""
-    split_of = {clip: c.split for c in components for clip in c.clips}
-    where: dict[str, str] = {}
-    for sample in samples:
-        if sample.reason is not None:
-            continue
-        if sample.sample_id not in split_of:
-            raise PromiseError(sample.sample_id, "is in no split", "report it")
-        split = split_of[sample.sample_id]
-        for tie in _ties(sample):
-            if where.setdefault(tie, split) != split:
-                raise PromiseError(tie, f"is in {where[tie]} and in {split}", "report it: splits must be disjoint")
 
 
 def _in_two_corpora(samples: Iterable[Sample]) -> Iterator[str]:
@@ -331,7 +226,7 @@ def _one_person(clips: Iterable[Sample]) -> dict[str, set[str]]:
     """By person, the names that may all be theirs, as the same file or recording goes by them."""
     names: dict[str, set[str]] = defaultdict(set)
     for clip in clips:
-        for recording in _recordings(clip):
+        for recording in recordings(clip):
             names[recording] |= {clip.target_id} if clip.target_id else set()
     one: dict[str, set[str]] = defaultdict(set)
     for people in names.values():

@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 from flows import workspace
 from flows.params import Params, load_params
 from flows.params import Plan as PlanSection
-from flows.plan import Component, Planned, assign_splits, plan, plan_file, plan_samples, prove_disjoint, show
+from flows.plan import Planned, plan, plan_file, plan_samples, show
+from flows.splits import Component, assign_splits, prove_disjoint
 from forgeline.errors import FactoryError, ParamsError, PromiseError, SourceError
 from forgeline.manifest import write_manifest
 from forgeline.recipe import Recipe

@@ -18,8 +18,9 @@ from flows import workspace
 from flows.audit import FILE, audit, differing
 from flows.items import SPREAD
 from flows.params import Params, load_params
-from flows.plan import SPLITS_FILE, plan_file
+from flows.plan import plan_file
 from flows.shortcuts import FILES
+from flows.splits import SPLITS_FILE
 from forgeline.audio import SoundForm, resample, write_sound
 from forgeline.clip import Sound
 from forgeline.hearing import Traits, traits
