@@ -44,7 +44,7 @@ class Identity(FrameMeans):
     def rows(self, frames: Frames) -> Rows:
         if not frames.aligned:
             return unmeasured(frames, NOT_ALIGNED)
-        embedded, side = (_by_net(self.net), NET_SIDE) if self.net else (outlines_and_colours, SIDE)
+        embedded, side = (by_net(self.net), NET_SIDE) if self.net else (outlines_and_colours, SIDE)
         source = None if frames.source is None else _of_source(frames.source, embedded, side)
         faces = faces_of(frames)
         alike = {
@@ -103,7 +103,7 @@ def _cosine(one: Embedding, other: Embedding) -> float:
     return min(max(float(one @ other), -1.0), 1.0)
 
 
-def _by_net(given: Given) -> Callable[[Picture], Embedding]:
+def by_net(given: Given) -> Callable[[Picture], Embedding]:
     """What embeds a face (112, 112, 3) by a team's net; raises WeightsError and ModelError as `embedder` does."""
     todo = "give an ONNX net for (1, 3, 112, 112) that tells people by their faces"
     embedded = embedder(given, (1, 3, NET_SIDE, NET_SIDE), todo)

@@ -98,11 +98,12 @@ def _parser() -> argparse.ArgumentParser:
     add("look", _look, "draw contact sheets of what was made").add_argument("generator", nargs="*")
     command = add("rejected", _rejected, "what can't be used and why, of sources, generators and variants")
     command.add_argument("of", nargs="?", help="one of them alone")
-    command.add_argument("--stage", help="of one stage alone: corpus, tracks, marks, plan, generate, variants")
+    command.add_argument("--stage", help="of one stage alone: corpus, tracks, marks, prints, plan, generate, variants")
     command.add_argument("--retry", action="store_true", help="forget these failures, so that `dvc repro` tries them again")
     terms = add("terms", _terms, "what may be done with each source and with a release, and what forbids the rest")
     terms.add_argument("kind", nargs="?", help="a kind of source: print what to paste into params")
     terms.add_argument("--release", type=Path, metavar="DIR", help="of a pulled release instead")
+    add("splits", _splits, "the certificate of the plan's splits: what they were checked for, and what was found")
     add("check", _check, "check manifests").add_argument("manifest", nargs="+", type=Path)
     key = add("key", _key, "make a watermark key")
     key.add_argument("action", choices=["new"])
@@ -313,6 +314,16 @@ def _rejected(options: argparse.Namespace) -> None:
         print(f"rejected: {count} failures forgotten; the next run of their stages tries them again, and nothing else")
     else:
         print(show(rejected(params, options.of, options.stage)))
+
+
+def _splits(options: argparse.Namespace) -> None:
+    import json
+
+    from flows.splits import CERTIFICATE, show
+
+    if not CERTIFICATE.is_file():
+        raise FactoryError(CERTIFICATE, "is not there", "run `dvc repro plan`, or pull a version")
+    print(show(json.loads(CERTIFICATE.read_text(encoding="utf-8"))))
 
 
 def _check(options: argparse.Namespace) -> None:

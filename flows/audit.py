@@ -18,7 +18,7 @@ from flows.matched import made, matched, variant_id, varied
 from flows.params import Params
 from flows.plan import plan_file
 from flows.shortcuts import BACKGROUNDS, FILES, PROBES, Measured, Pair, measure, pairs_of, shortcuts
-from flows.splits import SPLITS_FILE
+from flows.splits import SPLITS_FILE, recheck
 from flows.terms import Ledger
 from forgeline.code import code_digest, library_versions
 from forgeline.errors import FactoryError, PromiseError
@@ -157,7 +157,9 @@ def _gate(job: _Job) -> Finished:
 
 
 def _splits(rows: Sequence[Sample], params: Params) -> Iterator[str]:
-    """Against the proof: every parent of a sample, and everyone in it, is of the sample's split."""
+    """Against the proof: every parent of a sample, and everyone in it, is of the sample's split; and against the clips: the
+    proof itself, made once more.
+    """
     proof = json.loads((workspace.PLAN / SPLITS_FILE).read_text(encoding="utf-8"))
     clips = {clip: c["split"] for c in proof["components"] for clip in c["clips"]}
     people = {person: c["split"] for c in proof["components"] for person in c["people"]}
@@ -168,6 +170,9 @@ def _splits(rows: Sequence[Sample], params: Params) -> Iterator[str]:
         for person in (sample.target_id, sample.source_id):
             if person and people.get(person) != sample.split:
                 yield f"{sample.sample_id}: is in {sample.split}, {person} in {people.get(person)}"
+    yield from recheck(
+        [s for name in params.sources for s in read_manifest(workspace.REAL / name / workspace.MANIFEST)], params
+    )
 
 
 def _pairs(rows: Sequence[Sample], params: Params) -> Iterator[str]:

@@ -13,20 +13,24 @@ from flows.rejected import FILE as REJECTED
 from flows.rejected import by_stage, write_rejected
 from forgeline.code import code_digest, library_versions
 from forgeline.errors import FactoryError, MediaError, SourceError
-from forgeline.files import sha256_of
+from forgeline.files import replacing, sha256_of
 from forgeline.inventory import load
 from forgeline.lock import holding
 from forgeline.manifest import write_manifest
 from forgeline.recipe import digest
 from forgeline.sample import Sample
 from forgeline.terms import require_acceptance
-from forgeline.weights import weights_sha256
+from forgeline.weights import Given, weights_sha256
 from sources.corpus import Corpus, Names, Source
 from watermark.keys import ShardKey, masters
 from watermark.read import Found, read
 
 if TYPE_CHECKING:
     from forgeline.faces import FaceFinder
+
+
+EMBEDDED = 8
+"""Frames of a clip, evenly spread, whose faces are embedded."""
 
 
 @dataclass(frozen=True)
@@ -40,8 +44,19 @@ class _MarkJob(Item):
     batches: int
 
 
+@dataclass(frozen=True)
+class _PrintJob(Item):
+    folder: Path
+
+
+@dataclass(frozen=True)
+class _FaceJob(Item):
+    folder: Path
+    net: Given
+
+
 def ingest(name: str, params: Params) -> list[Sample]:
-    """Bring `data/real/<name>` up to date: a manifest, the tracks of every face in every clip, and marks that it carries.
+    """Bring `data/real/<name>` up to date: a manifest, the tracks of every face in every clip, marks that it carries, prints.
 
     A clip that can't be used is a row with a reason, and a row of `rejected.parquet`; more of them than `ingest.max_dropped`
     fail the stage. TermsError, before anything of the corpus is opened, where nobody has accepted its terms.
@@ -65,10 +80,14 @@ def ingest(name: str, params: Params) -> list[Sample]:
         made = digest(made_by)
         jobs = [_Job(s.sample_id, digest([s.recipe, repr(s), made]), s, tracks, params.ingest.min_seen) for s in found]
         tracked = bring_up_to_date(tracks, jobs, _look, f"ingest {name}")
-        samples = _with_marks(folder / "marks", tracked, params)
+        marked = _with_marks(folder / "marks", tracked, params)
+        samples = _with_prints(folder / workspace.PRINTS, marked)
         write_manifest(folder / workspace.MANIFEST, samples)
-        write_rejected(folder / REJECTED, by_stage({"corpus": found, "tracks": tracked, "marks": samples}))
-        for stray in sorted(p for p in folder.iterdir() if p.name not in ("tracks", "marks", workspace.MANIFEST, REJECTED)):
+        write_rejected(folder / REJECTED, by_stage({"corpus": found, "tracks": tracked, "marks": marked, "prints": samples}))
+        _embed_all(folder / workspace.FACES, samples, params)
+        known = {"tracks", "marks", workspace.PRINTS, workspace.MANIFEST, REJECTED}
+        known |= {workspace.FACES} if params.ingest.faces else set()
+        for stray in sorted(p for p in folder.iterdir() if p.name not in known):
             if stray.is_dir() and not stray.is_symlink():
                 shutil.rmtree(stray)
             else:
@@ -97,6 +116,80 @@ def _read_marks(job: _MarkJob) -> Finished:
     except MediaError as error:
         return Finished(replace(job.sample, reason=_brief(error)), ())
     return Finished(replace(job.sample, ingredients=tuple(sorted({_named(each) for each in found}))), ())
+
+
+def _with_prints(folder: Path, samples: list[Sample]) -> list[Sample]:
+    """The samples, with a print of each in `folder` by which the plan finds copies; one that breaks meanwhile has a reason.
+
+    Items of their own, as marks are.
+    """
+    made_by = [code_digest("forgeline.prints", "forgeline.image", "forgeline.video"), library_versions()]
+    jobs = []
+    for sample in samples:
+        if sample.reason is None:
+            key = digest([sample.sha256, sample.track and sha256_of(Path(sample.track)), made_by])
+            jobs.append(_PrintJob(sample.sample_id, key, sample, folder))
+    printed = {s.sample_id: s for s in bring_up_to_date(folder, jobs, _print, "ingest: prints")}
+    return [replace(s, reason=printed[s.sample_id].reason) if s.sample_id in printed else s for s in samples]
+
+
+def _print(job: _PrintJob) -> Finished:
+    from forgeline.audio import open_sound
+    from forgeline.faces import load_track
+    from forgeline.image import open_image
+    from forgeline.prints import print_of, save_print
+    from forgeline.video import open_video
+
+    sample, path = job.sample, Path(job.sample.media)
+    track = load_track(Path(sample.track)) if sample.track else None
+    try:
+        if sample.media_type == "audio":
+            found = print_of(open_sound(path))
+        else:
+            found = print_of(open_video(path, track) if sample.media_type == "video" else open_image(path, track))
+    except MediaError as error:
+        return Finished(replace(sample, reason=_brief(error)), ())
+    file = job.folder / f"{sample.sample_id}.npz"
+    save_print(file, found)
+    return Finished(sample, (file,))
+
+
+def _embed_all(folder: Path, samples: list[Sample], params: Params) -> None:
+    """The mean embedding of the main face of each real clip, where params name a net for it."""
+    faces = params.ingest.faces
+    made_by = [code_digest("evaluators.faces", "evaluators.identity", "forgeline.image", "forgeline.video"), library_versions()]
+    jobs = []
+    for sample in samples if faces else ():
+        if faces and sample.reason is None and sample.track and sample.label == "real":
+            key = digest([sample.sha256, sha256_of(Path(sample.track)), faces.net.sha256, made_by])
+            jobs.append(_FaceJob(sample.sample_id, key, sample, folder, faces.net))
+    if jobs:
+        bring_up_to_date(folder, jobs, _embed, "ingest: faces")
+
+
+def _embed(job: _FaceJob) -> Finished:
+    import numpy as np
+
+    from evaluators.faces import Faces, cut
+    from evaluators.identity import NET_SIDE, by_net
+    from forgeline.faces import load_track
+    from forgeline.image import open_image
+    from forgeline.video import open_video
+
+    sample = job.sample
+    track = load_track(Path(str(sample.track)))
+    clip = (open_video if sample.media_type == "video" else open_image)(Path(sample.media), track)
+    seen = np.flatnonzero(track.seen)
+    wanted = set(seen[np.unique(np.linspace(0, len(seen) - 1, EMBEDDED).round().astype(int))].tolist())
+    mesh = track.mesh.astype(np.float64)
+    faces, embedded = Faces(mesh, mesh), by_net(job.net)
+    places = {at: place for at in wanted if (place := faces.place(at, NET_SIDE)) is not None}
+    rows = [embedded(cut(p, places[at], NET_SIDE)) for at, p in enumerate(clip.pictures()) if at in places]
+    whole = np.mean(rows, axis=0)
+    file = job.folder / f"{sample.sample_id}.npy"
+    with replacing(file) as part, part.open("wb") as out:
+        np.save(out, (whole / max(float(np.linalg.norm(whole)), 1e-12)).astype(np.float32))
+    return Finished(sample, (file,))
 
 
 def _look(job: _Job) -> Finished:

@@ -15,6 +15,7 @@ from forgeline.degrade import Variant
 from forgeline.errors import ParamsError
 from forgeline.sample import SPLITS, Split
 from forgeline.section import Section
+from forgeline.weights import Given
 from generators.chain import Chain, Step
 from generators.plugin import Generator
 from generators.table import GENERATORS
@@ -25,13 +26,24 @@ from watermark.seal import Seal
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
+class Faces(Section):
+    """What knows a person by the face, so that one who goes by two names is in one split."""
+
+    net: Given
+    """As `evaluators.identity.net`: one RGB face (1, 3, 112, 112) in -1 … 1, aligned as for ArcFace, in; an embedding out."""
+    least: Annotated[float, Field(gt=0, lt=1)]
+    """The cosine between two people's mean embeddings from where on they are one: as its makers say, or measured."""
+
+
 class Ingest(Section):
-    """What makes a clip usable."""
+    """What makes a clip usable, and what is kept of it."""
 
     min_seen: Share = 0.5
     """Share of a clip's frames in which its main face must be seen."""
     max_dropped: Share = 0.2
     """Share of a corpus's clips that may be dropped; above it the stage fails."""
+    faces: Faces | None = None
+    """None: people are told apart by the names that their corpora give them, and by what is the same clip."""
 
 
 class Plan(Section):

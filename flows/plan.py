@@ -15,7 +15,17 @@ from typing import Any
 
 from flows import workspace
 from flows.params import Params, key_name
-from flows.splits import SPLITS_FILE, Component, assign_splits, prove_disjoint, recordings
+from flows.splits import (
+    NOTHING_ALIKE,
+    SPLITS_FILE,
+    Alike,
+    Component,
+    assign_splits,
+    look_alike,
+    names_of_one,
+    prove_disjoint,
+    write_certificate,
+)
 from flows.terms import Ledger
 from forgeline.code import code_digest, library_versions
 from forgeline.errors import FactoryError, MediaError, PromiseError, SourceError, TermsError
@@ -55,14 +65,16 @@ def plan(params: Params, today: date) -> dict[str, list[Planned]]:
         samples = [s for name in params.sources for s in read_manifest(workspace.REAL / name / workspace.MANIFEST)]
         for line in _in_two_corpora(samples):
             print(line, flush=True)
-        components = assign_splits(samples, params.plan)
-        prove_disjoint(components, samples)
+        alike = look_alike(samples, params)
+        components = assign_splits(samples, params.plan, alike)
+        prove_disjoint(components, samples, alike)
         _key_fits(params)
         parents, refused = _permitted(samples, components, params, today)
-        planned = plan_samples(parents, params)
+        planned = plan_samples(parents, params, alike)
         for line in _unpaired(planned, params):
             print(line, flush=True)
         _write(planned, parents, components, refused, params)
+        write_certificate(components, samples, alike)
         wanted: dict[Path, Collection[str]] = {
             workspace.REAL: params.sources,
             workspace.MODELS: params.generators,
@@ -147,7 +159,7 @@ def _terms(source: Section) -> Terms:
 # What is made --------------------------------------------------------------------------------------------------------
 
 
-def plan_samples(parents: Sequence[Sample], params: Params) -> dict[str, list[Planned]]:
+def plan_samples(parents: Sequence[Sample], params: Params, alike: Alike = NOTHING_ALIKE) -> dict[str, list[Planned]]:
     """For each generator of the params what it is to make from `parents` (real clips with their splits), sorted by id."""
     clips = sorted(parents, key=lambda s: s.sample_id)
     lessons = [s.sample_id for s in _to_learn_from(clips)]
@@ -155,9 +167,10 @@ def plan_samples(parents: Sequence[Sample], params: Params) -> dict[str, list[Pl
     terms = Ledger(params, {s.sample_id: s for s in clips}, learned)
     controls = {name: _controls(name, section, clips, terms) for name, section in params.generators.items()}
     planned: dict[str, Drafts] = {}
+    one = names_of_one(clips, alike)
     for name, section in params.generators.items():
         drafts = controls[name]
-        planned[name] = _fakes(name, section, clips, controls, terms) if drafts is None else drafts
+        planned[name] = _fakes(name, section, clips, controls, one, terms) if drafts is None else drafts
     return _marked(planned, params)
 
 
@@ -176,10 +189,16 @@ def _controls(name: str, section: Section, clips: Sequence[Sample], terms: Ledge
     return {clip.sample_id: _draft(name, section, (clip,), None, terms) for clip in clips if _fits(section, clip)}
 
 
-def _fakes(name: str, section: Section, clips: Sequence[Sample], controls: dict[str, Drafts | None], terms: Ledger) -> Drafts:
+def _fakes(
+    name: str,
+    section: Section,
+    clips: Sequence[Sample],
+    controls: dict[str, Drafts | None],
+    one: Mapping[str, set[str]],
+    terms: Ledger,
+) -> Drafts:
     generator, params = _generator(section), terms.params
     partner_of = controls[generator.control] or {}
-    one = _one_person(clips)
     people: dict[Split | None, dict[str, list[Sample]]] = defaultdict(lambda: defaultdict(list))
     for clip in clips:
         if clip.target_id is not None and _fits(section, clip):
@@ -222,26 +241,13 @@ def _as_long(clip: Sample, other: Sample) -> bool:
     return longer <= MOST_STRETCHED * shorter
 
 
-def _one_person(clips: Iterable[Sample]) -> dict[str, set[str]]:
-    """By person, the names that may all be theirs, as the same file or recording goes by them."""
-    names: dict[str, set[str]] = defaultdict(set)
-    for clip in clips:
-        for recording in recordings(clip):
-            names[recording] |= {clip.target_id} if clip.target_id else set()
-    one: dict[str, set[str]] = defaultdict(set)
-    for people in names.values():
-        for person in people:
-            one[person] |= people
-    return one
-
-
 def _partner(
     name: str, clip: Sample, people: Mapping[str, Sequence[Sample]], one: Mapping[str, set[str]], seed: int
 ) -> Sample | None:
     """A clip of another of the `people`: of the person, and then of the clip, whose hash with the target's name is least."""
     if clip.target_id is None:
         return None
-    own = {clip.target_id} | one[clip.target_id]
+    own = {clip.target_id} | one.get(clip.target_id, set())
 
     def draw(candidate: str) -> str:
         return digest([seed, name, clip.sample_id, candidate])

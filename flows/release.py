@@ -28,6 +28,7 @@ from flows.croissant import croissant
 from flows.matched import made, matched, varied
 from flows.params import Params
 from flows.score import FIGURES, ROWS
+from flows.splits import summary
 from flows.terms import FILE, Ledger, Table, told
 from forgeline.code import code_digest, library_versions
 from forgeline.errors import FactoryError, PromiseError
@@ -262,6 +263,7 @@ person's own face) are in a config of their own.
 
 Every mark was read back from the finished file before the file got its name, with {key}. The audit compared plan, records
 and files, splits, pairs and terms, and passed. What is behind each figure: `data/scores/about.json` of the same version.
+{summary()}
 `data/report/index.html` shows on one page what was counted, measured and left undecided.
 
 ```json

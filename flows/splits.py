@@ -1,23 +1,48 @@
-"""Who goes into which split, and the proof that no two splits have anything in common.
+"""Who goes into which split, the proof that no two splits have anything in common, and the certificate that says so.
 
-A split is a component's: the closure of everything that clips share. The proof knows nothing of how they were assigned.
+A split is a component's: the closure of everything that clips share, in all corpora together. Beside what manifests say
+(people, recordings, files, parents) that is what clips show and sound like: copies are found by prints (`forgeline.near`),
+people by their embedded faces where params name a net for it. The proof knows nothing of how splits were assigned.
 """
 
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+import json
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
-from flows.params import Plan
+import numpy as np
+
+from flows import workspace
+from flows.params import Params, Plan
+from forgeline import near
+from forgeline.code import code_digest
 from forgeline.errors import FactoryError, PromiseError
+from forgeline.files import sha256_of, write_text
+from forgeline.prints import Print, load_print
 from forgeline.recipe import digest
 from forgeline.sample import SPLITS, Sample, Split
 
 SPLITS_FILE = "splits.json"
+CERTIFICATE = workspace.PLAN / "certificate.json"
+_SHOWN = 20
+_BLOCK = 1024  # people whose faces are compared with all others' at once
+
+Rule = Literal["parent", "person", "recording", "file", "picture", "sound", "face"]
+RULES: Mapping[Rule, str] = {
+    "parent": "a clip and what was made from it",
+    "person": "one id of a person, as a target or as a donor",
+    "recording": "one recording that both were cut from, as their corpus says",
+    "file": "one file, byte by byte, by its SHA-256",
+    "picture": "pictures of one recording, encoded again, cropped, scaled, mirrored or trimmed",
+    "sound": "the same sound, or a part of it, under whatever pictures",
+    "face": "one person under two ids, by a net's embedding of the faces",
+}
 
 
 @dataclass(frozen=True)
 class Component:
-    """People and clips that must share a split: they have a person, a recording or a file in common."""
+    """People and clips that must share a split: what `RULES` name is common to them, directly or by way of others."""
 
     split: Split
     because: str
@@ -25,23 +50,137 @@ class Component:
     clips: tuple[str, ...]
 
 
-def _ties(sample: Sample) -> Iterator[str]:
-    """What a clip must not share with a clip of another split."""
-    yield f"clip {sample.sample_id}"
-    yield from (f"clip {parent}" for parent in sample.parents)
+@dataclass(frozen=True)
+class Alike:
+    """What clips have in common by what they show: ties by the clip's id, each named after its rule and both that are alike.
+
+    `told` counts the clips that a rule could look at, `untold` the others by the reason; `by` says how; `proof` holds
+    likenesses by tie; `prints` is a hash of all that was compared.
+    """
+
+    ties: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    told: Mapping[Rule, int] = field(default_factory=dict)
+    untold: Mapping[Rule, Mapping[str, int]] = field(default_factory=dict)
+    by: Mapping[Rule, Mapping[str, Any]] = field(default_factory=dict)
+    proof: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    prints: str = ""
+
+
+NOTHING_ALIKE = Alike()
+
+
+def look_alike(samples: Iterable[Sample], params: Params) -> Alike:
+    """Compare all usable clips of all corpora, by the prints and embedded faces that ingest left: see `forgeline.near`."""
+    usable = sorted((s for s in samples if s.reason is None), key=lambda s: s.sample_id)
+    ties: dict[str, list[str]] = defaultdict(list)
+    proof: dict[str, dict[str, Any]] = {}
+    untold: dict[Rule, Counter[str]] = {"picture": Counter(), "sound": Counter(), "face": Counter()}
+    here: list[tuple[Sample, Print]] = []
+    hashes = []
+    for sample in usable:
+        path = workspace.print_file(sample.source, sample.sample_id)
+        if path.is_file():
+            here.append((sample, load_print(path)))
+            hashes.append([sample.sample_id, sha256_of(path)])
+        else:
+            untold["picture"]["there is no print of it"] += 1
+            untold["sound"]["there is no print of it"] += 1
+    for sample, found in here:
+        if sample.media_type == "audio":
+            untold["picture"]["it is sound alone"] += 1
+        elif sample.media_type == "video" and not near.tells_motion(found):
+            untold["picture"][f"it is shorter than {near.SHORTEST_S} s, or nothing moves"] += 1
+        if not near.tells_sound(found):
+            untold["sound"]["it has no sound" if not len(found.sound) else "its sound is too short, or silent"] += 1
+    prints = [found for _, found in here]
+    for rule, matches in (("picture", near.same_picture(prints)), ("sound", near.same_sound(prints))):
+        for match in matches:
+            one, other = (here[at][0].sample_id for at in (match.first, match.second))
+            name = f"{rule} {one} {other}"
+            ties[one].append(name)
+            ties[other].append(name)
+            looks = {"looks": match.looks} if rule == "picture" else {}
+            proof[name] = {"likeness": match.likeness, "delay_s": match.delay_s} | looks
+    by: dict[Rule, Mapping[str, Any]] = {
+        "picture": {
+            "algorithm": "motion of the face's mesh at 25 Hz, and the mean aligned face; stills: face and shape of its mesh",
+            "motion": near.MOTION,
+            "looks": near.LOOKS_ALIKE,
+            "shortest_s": near.SHORTEST_S,
+        },
+        "sound": {"algorithm": "Haitsma and Kalker 2002: 32 bits each 32 ms", "equal_bits": near.SOUND, "of_s": near.SOUND_S},
+    }
+    faces = params.ingest.faces
+    if faces is None:
+        untold["face"]["no embedding model"] += len(usable)
+    else:
+        by["face"] = {"net": faces.net.file, "sha256": faces.net.sha256, "least": faces.least}
+        _faces(usable, faces.least, ties, proof, untold["face"])
+    told: dict[Rule, int] = {rule: len(usable) - sum(lost.values()) for rule, lost in untold.items()}
+    return Alike({name: tuple(each) for name, each in ties.items()}, told, untold, by, proof, digest(hashes) if hashes else "")
+
+
+def _faces(
+    usable: Sequence[Sample],
+    least: float,
+    ties: dict[str, list[str]],
+    proof: dict[str, dict[str, Any]],
+    untold: Counter[str],
+) -> None:
+    """Tie the clips of people whose mean embeddings' cosine is at least so much; a clip of nobody known is one by itself."""
+    rows: dict[str, list[np.ndarray[Any, Any]]] = defaultdict(list)
+    clips: dict[str, list[str]] = defaultdict(list)
+    for sample in usable:
+        path = workspace.face_file(sample.source, sample.sample_id)
+        if not path.is_file():
+            untold["it is forged" if sample.label == "fake" else "its face was not embedded"] += 1
+            continue
+        name = sample.target_id or sample.sample_id
+        rows[name].append(np.load(path))
+        clips[name].append(sample.sample_id)
+    names = sorted(rows)
+    if not names:
+        return
+    means = np.stack([np.mean(rows[name], axis=0) for name in names])
+    means /= np.maximum(np.linalg.norm(means, axis=1, keepdims=True), 1e-12)
+    for start in range(0, len(names), _BLOCK):
+        likeness = means[start : start + _BLOCK] @ means.T
+        for row, column in np.argwhere(likeness >= least).tolist():
+            if start + row < column:
+                one, other = names[start + row], names[column]
+                tie = f"face {one} {other}"
+                proof[tie] = {"likeness": round(float(likeness[row, column]), 4)}
+                for clip in (*clips[one], *clips[other]):
+                    ties[clip].append(tie)
+
+
+def ties_of(sample: Sample, alike: Alike = NOTHING_ALIKE) -> Iterator[str]:
+    """What a clip must not share with a clip of another split, each beginning with its rule."""
+    yield f"parent {sample.sample_id}"
+    yield from (f"parent {parent}" for parent in sample.parents)
     yield from (f"person {person}" for person in (sample.target_id, sample.source_id) if person)
-    yield from recordings(sample)
-
-
-def recordings(sample: Sample) -> Iterator[str]:
-    """The video it was cut from and the file itself: they may show one person under several names."""
     if sample.origin:
         yield f"recording {sample.source}:{sample.origin}"
     if sample.sha256:
         yield f"file {sample.sha256}"
+    yield from alike.ties.get(sample.sample_id, ())
 
 
-def assign_splits(samples: Iterable[Sample], settings: Plan) -> list[Component]:
+def names_of_one(samples: Iterable[Sample], alike: Alike) -> dict[str, set[str]]:
+    """By person, the names that may all be theirs, as clips that are one, or a face, go by them."""
+    names: dict[str, set[str]] = defaultdict(set)
+    for sample in samples:
+        for tie in ties_of(sample, alike):
+            if not tie.startswith(("parent ", "person ")) and sample.target_id:
+                names[tie].add(sample.target_id)
+    one: dict[str, set[str]] = defaultdict(set)
+    for people in names.values():
+        for person in people:
+            one[person] |= people
+    return one
+
+
+def assign_splits(samples: Iterable[Sample], settings: Plan, alike: Alike = NOTHING_ALIKE) -> list[Component]:
     """The closure of everything clips have in common, and a split for each component; sorted.
 
     A component's split is the one that `plan.assign` gives one of its people, else its corpus's official one (test before
@@ -62,13 +201,13 @@ def assign_splits(samples: Iterable[Sample], settings: Plan) -> list[Component]:
         return tie
 
     for sample in usable:
-        first, *others = _ties(sample)
+        first, *others = ties_of(sample, alike)
         for other in others:
             a, b = sorted((find(first), find(other)))
             root[b] = a
     groups: dict[str, list[Sample]] = defaultdict(list)
     for sample in usable:
-        groups[find(f"clip {sample.sample_id}")].append(sample)
+        groups[find(next(ties_of(sample)))].append(sample)
     return sorted((_component(group, settings) for group in groups.values()), key=lambda c: (c.split, c.people, c.clips))
 
 
@@ -100,16 +239,157 @@ def _split_of(group: Sequence[Sample], people: Sequence[str], clips: Sequence[st
     return SPLITS[-1], "drawn"
 
 
-def prove_disjoint(components: Iterable[Component], samples: Iterable[Sample]) -> None:
-    """Raise PromiseError unless nothing that `_ties` names is found in two splits. Knows nothing of how they were made."""
-    split_of = {clip: c.split for c in components for clip in c.clips}
+def prove_disjoint(components: Iterable[Component], samples: Iterable[Sample], alike: Alike = NOTHING_ALIKE) -> None:
+    """Raise PromiseError unless nothing that `ties_of` names is found in two splits. Knows nothing of how they were made."""
+    for which, what in leaks({clip: c.split for c in components for clip in c.clips}, samples, alike):
+        raise PromiseError(which, what, "report it: splits must be disjoint")
+
+
+def leaks(split_of: Mapping[str, str], samples: Iterable[Sample], alike: Alike = NOTHING_ALIKE) -> Iterator[tuple[str, str]]:
+    """Each tie that is in two splits, and each clip in none, with what is wrong with it."""
     where: dict[str, str] = {}
     for sample in samples:
         if sample.reason is not None:
             continue
-        if sample.sample_id not in split_of:
-            raise PromiseError(sample.sample_id, "is in no split", "report it")
-        split = split_of[sample.sample_id]
-        for tie in _ties(sample):
+        split = split_of.get(sample.sample_id)
+        if split is None:
+            yield sample.sample_id, "is in no split"
+            continue
+        for tie in ties_of(sample, alike):
             if where.setdefault(tie, split) != split:
-                raise PromiseError(tie, f"is in {where[tie]} and in {split}", "report it: splits must be disjoint")
+                yield tie, f"is in {where[tie]} and in {split}"
+
+
+def certify(components: Iterable[Component], samples: Iterable[Sample], alike: Alike) -> dict[str, Any]:
+    """What data/plan/certificate.json says: each rule, how it was checked, what it found; what became of official splits."""
+    usable = sorted((s for s in samples if s.reason is None), key=lambda s: s.sample_id)
+    component_of = {clip: c for c in components for clip in c.clips}
+    split_of = {clip: c.split for clip, c in component_of.items()}
+    by_tie: dict[str, list[Sample]] = defaultdict(list)
+    for sample in usable:
+        for tie in dict.fromkeys(ties_of(sample, alike)):
+            by_tie[tie].append(sample)
+    broken = {tie for tie, _ in leaks(split_of, usable, alike)}
+    rules = [_rule(rule, says, usable, by_tie, broken, alike) for rule, says in RULES.items()]
+    placed = [s for s in usable if s.split]
+    moved = [s for s in placed if s.split != split_of.get(s.sample_id)]
+    held = {c.split: c for c in component_of.values()}
+    return {
+        "passed": not broken,
+        "clips": len(usable),
+        "splits": {
+            split: {
+                "components": len({id(c) for c in component_of.values() if c.split == split}),
+                "people": len({p for c in component_of.values() if c.split == split for p in c.people}),
+                "clips": sum(where == split for where in split_of.values()),
+            }
+            for split in SPLITS
+            if split in held
+        },
+        "official": {
+            "clips": len(placed),
+            "kept": len(placed) - len(moved),
+            "moved": len(moved),
+            "first": [
+                {
+                    "clip": s.media,
+                    "from": s.split,
+                    "to": split_of.get(s.sample_id),
+                    "because": component_of[s.sample_id].because,
+                }
+                for s in moved[:_SHOWN]
+                if s.sample_id in component_of
+            ],
+        },
+        "rules": rules,
+        "prints": alike.prints,
+        "code": code_digest("forgeline.near", "forgeline.prints", "flows.splits"),
+    }
+
+
+def _rule(
+    rule: Rule, says: str, usable: Sequence[Sample], by_tie: Mapping[str, Sequence[Sample]], broken: set[str], alike: Alike
+) -> dict[str, Any]:
+    ties = {tie: clips for tie, clips in by_tie.items() if tie.split(" ", 1)[0] == rule and len(clips) > 1}
+    crossing = [tie for tie, clips in ties.items() if len({s.split for s in clips if s.split}) > 1]
+    several = [tie for tie, clips in ties.items() if len({s.target_id for s in clips if s.target_id}) > 1]
+    untold = dict(sorted(alike.untold.get(rule, {}).items()))
+    checked = alike.told.get(rule, 0) if rule in alike.untold else len(usable)
+    bad = sorted(tie for tie in broken if tie.split(" ", 1)[0] == rule)
+    lost = bool(usable) and not checked
+    return {
+        "rule": rule,
+        "says": says,
+        "how": dict(alike.by.get(rule, {})) if rule in alike.untold else {"algorithm": "equal names in the manifests"},
+        "checked": checked,
+        "not_checked": untold,
+        "ties": len(ties),
+        "crossed_official_splits": len(crossing),
+        "between_people": len(several),
+        "first": [
+            {"tie": tie, **alike.proof.get(tie, {}), "clips": [s.media for s in ties[tie][:4]]}
+            for tie in sorted({*crossing, *several})[:_SHOWN]
+        ],
+        "in_two_splits": bad[:_SHOWN],
+        "verdict": "broken" if bad else f"not checked: {', '.join(untold)}" if lost else "holds",
+    }
+
+
+def write_certificate(components: Iterable[Component], samples: Iterable[Sample], alike: Alike) -> None:
+    """Write data/plan/certificate.json; the same clips, params and code give the same bytes."""
+    told = certify(list(components), list(samples), alike)
+    write_text(CERTIFICATE, json.dumps(told, indent=1, sort_keys=True, ensure_ascii=False) + "\n")
+
+
+def recheck(samples: Sequence[Sample], params: Params) -> Iterator[str]:
+    """What is wrong with the plan's splits and certificate, by everything that lies there now: nothing is taken from the plan
+    but where it put each clip.
+    """
+    proof = json.loads((workspace.PLAN / SPLITS_FILE).read_text(encoding="utf-8"))
+    try:
+        certificate = json.loads(CERTIFICATE.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        yield f"{CERTIFICATE}: can't be read ({error})"
+        return
+    alike = look_alike(samples, params)
+    components = [Component(c["split"], c["because"], tuple(c["people"]), tuple(c["clips"])) for c in proof["components"]]
+    yield from (f"{which}: {what}" for which, what in leaks({n: c.split for c in components for n in c.clips}, samples, alike))
+    now = json.loads(json.dumps(certify(components, samples, alike)))
+    for part in sorted(now.keys() | certificate.keys()):
+        if now.get(part) != certificate.get(part):
+            yield f"{CERTIFICATE}: its `{part}` is not what is found now; run `python -m flows plan`"
+
+
+def show(certificate: Mapping[str, Any]) -> str:
+    """The certificate, for a person to read."""
+    lines = [f"splits of {certificate['clips']} clips: {'disjoint' if certificate['passed'] else 'NOT DISJOINT'}"]
+    for split, held in certificate["splits"].items():
+        lines.append(f"  {split:<6} {held['components']} components, {held['people']} people, {held['clips']} clips")
+    lines.append(f"{'rule':<10} {'checked':>8} {'ties':>8} {'people':>8} {'official':>9}  verdict")
+    for rule in certificate["rules"]:
+        numbers = f"{rule['checked']:>8} {rule['ties']:>8} {rule['between_people']:>8} {rule['crossed_official_splits']:>9}"
+        lines.append(f"{rule['rule']:<10} {numbers}  {rule['verdict']}")
+        lines += [f"    {count} not checked: {why}" for why, count in rule["not_checked"].items() if rule["checked"]]
+        for each in rule["first"][:4]:
+            likeness = f" ({each['likeness']:.2f})" if "likeness" in each else ""
+            lines.append(f"    {' = '.join(each['clips'])}{likeness}")
+    official = certificate["official"]
+    if official["clips"]:
+        lines.append(
+            f"official splits: {official['clips']} clips have one, {official['kept']} keep it, {official['moved']} don't"
+        )
+        lines += [f"    {each['clip']}: {each['from']} -> {each['to']} ({each['because']})" for each in official["first"][:4]]
+    lines.append("people: ties between clips of different people; official: ties that cross a corpus's own splits")
+    return "\n".join(lines)
+
+
+def summary() -> str:
+    """A sentence or two on the splits for the release's card, from the certificate."""
+    told = json.loads(CERTIFICATE.read_text(encoding="utf-8"))
+    lost = [f"{r['rule']} ({r['verdict']})" for r in told["rules"] if r["verdict"] != "holds"]
+    held = ", ".join(r["rule"] for r in told["rules"] if r["verdict"] == "holds")
+    missing = f" Not covered: {'; '.join(lost)}." if lost else ""
+    moved = told["official"]["moved"]
+    official = f" {moved} clips left their corpus's official split, which leaked." if moved else ""
+    name = CERTIFICATE.as_posix()
+    return f"`{name}` of the same version certifies that no two splits share a {held.replace(', ', ', a ')}.{missing}{official}"
