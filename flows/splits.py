@@ -106,6 +106,7 @@ def look_alike(samples: Iterable[Sample], params: Params) -> Alike:
             "algorithm": "motion of the face's mesh at 25 Hz, and the mean aligned face; stills: face and shape of its mesh",
             "motion": near.MOTION,
             "looks": near.LOOKS_ALIKE,
+            "stills": near.STILLS_ALIKE,
             "shortest_s": near.SHORTEST_S,
         },
         "sound": {"algorithm": "Haitsma and Kalker 2002: 32 bits each 32 ms", "equal_bits": near.SOUND, "of_s": near.SOUND_S},

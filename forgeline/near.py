@@ -19,6 +19,8 @@ MOTION, LOOKS_ALIKE, SOUND = 0.8, 0.95, 0.65
 """From where on two clips are one: correlation of their motion, and of their looks; share of equal bits of their sound, where
 they have `SOUND_S` in common (more is asked of less). Measured: see docs/splits.md. 0.65 of 3 s is Haitsma and Kalker's own."""
 SOUND_S = 3.0
+STILLS_ALIKE = 0.975
+"""The same of two stills, which have no motion to compare."""
 SHAPE = 3.0
 """How far apart mouth, eyes, chin and lips of two stills that are one may be, in units of `TREMBLE`."""
 SHORTEST_S = 1.6
@@ -174,7 +176,7 @@ def _stills(prints: Sequence[Print]) -> Iterator[Match]:
     def check(one: Print, other: Print, delay: int) -> tuple[float, float] | None:
         shape = np.abs(one.motion[0, :4].astype(np.float64) - other.motion[0, :4].astype(np.float64)).max()
         likeness = alike(one, other)
-        return (likeness, likeness) if shape <= SHAPE and likeness >= LOOKS_ALIKE else None
+        return (likeness, likeness) if shape <= SHAPE and likeness >= STILLS_ALIKE else None
 
     yield from _judged(prints, _meetings(keys(), images, np.zeros(len(images), np.int64)), check, 1)
 
