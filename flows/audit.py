@@ -25,7 +25,7 @@ from forgeline.errors import FactoryError, PromiseError
 from forgeline.files import prune, sha256_of, write_text
 from forgeline.hearing import Traits
 from forgeline.lock import holding
-from forgeline.manifest import SCHEMA, broken_promises, to_record
+from forgeline.manifest import SCHEMA, broken_promises, read_manifest, to_record
 from forgeline.recipe import digest
 from forgeline.sample import Sample
 from watermark.gate import ATTACKED, MATCHED, examine

@@ -4,6 +4,7 @@
     data/release/<split>/<config>/<shard>-<part>.parquet     config: video, image, null_twin_video …
     data/release/croissant.json                             the same for machines
     data/release/terms.json                                 what may be done with it, why not the rest, and whom to credit
+    data/release/protocols/<protocol>.json                  what to train, choose and test with: see docs/splits.md
 
 A shard file is written anew only when what is in it changed.
 """
@@ -27,6 +28,7 @@ from flows.audit import only_demo, require_passed
 from flows.croissant import croissant
 from flows.matched import made, matched, varied
 from flows.params import Params
+from flows.protocols import write_protocols
 from flows.score import FIGURES, ROWS
 from flows.splits import summary
 from flows.terms import FILE, Ledger, Table, told
@@ -103,7 +105,7 @@ def release(params: Params) -> list[Sample]:
         for sample in rows:
             shard = str(sample.shard) if sample.variant == "master" else f"{sample.shard}-{sample.variant}"
             shards[str(sample.split), config(sample), shard].append(sample)
-        kept = {CARD, CROISSANT, TERMS}
+        kept = {CARD, CROISSANT, TERMS, *write_protocols(rows, params.generators)}
         schemas: dict[str, pa.Schema] = {}
         for (split, name, shard), members in sorted(shards.items()):
             for part, some in enumerate(_parts(members)):

@@ -36,6 +36,8 @@ _LEAST_BITS, _MOST_BITS = 14, 48
 _CHUNK = 1 << 18  # windows whose keys are computed at once
 
 Floats = NDArray[np.float64]
+Places = NDArray[np.int64]
+"""Which windows, of all that have keys."""
 
 
 @dataclass(frozen=True, order=True)
@@ -55,7 +57,8 @@ class Match:
 def same_picture(prints: Sequence[Print]) -> list[Match]:
     """Pairs of clips that show the same, sorted: the faces move alike and look alike; of stills, are of one shape and alike.
 
-    Memory: 12 bytes a moment of motion, and 40 a window in one table at a time; windows are 80 ms apart.
+    Memory: 12 bytes a moment of motion, 2 KB a clip for its look, 50 bytes a window in one table at a time; windows are 80 ms
+    apart.
     """
     return sorted([*_moving(prints), *_stills(prints)])
 
@@ -104,7 +107,13 @@ def same_sound(prints: Sequence[Print]) -> list[Match]:
         least = 0.5 + (SOUND - 0.5) * max(1.0, (SOUND_S * SOUND_HZ / count) ** 0.5)  # as chance's spread grows
         return (share, 1.0) if share >= least else None
 
-    meetings = _meetings(keys(), owner[whole], at[whole])
+    def likely(one: Places, other: Places) -> NDArray[np.bool_]:
+        wrong = np.zeros(len(one), np.int64)
+        for later in range(_SOUND_WINDOW):
+            wrong += np.bitwise_count(words[whole[one] + later] ^ words[whole[other] + later])
+        return np.asarray(wrong <= (1 - SOUND) * 32 * _SOUND_WINDOW)
+
+    meetings = _meetings(keys(), owner[whole], at[whole], likely)
     return sorted(_judged(prints, meetings, check, SOUND_HZ))
 
 
@@ -119,6 +128,7 @@ def _moving(prints: Sequence[Print]) -> Iterator[Match]:
     if not len(owner):
         return
     rows = np.concatenate([p.motion[:, :-1] for p in prints])
+    looks = np.stack([_even(p.look) if p.look.size else np.zeros(LOOK[0] * LOOK[1]) for p in prints]).astype(np.float32)
     starts = np.flatnonzero((at + _WINDOW <= lengths[owner]) & (at % 2 == 0))
     live = [_lively(rows[some[:, None] + np.arange(_WINDOW)].astype(np.float32), True) for some in _some(starts)]
     starts = starts[np.concatenate(live)] if live else starts
@@ -134,18 +144,20 @@ def _moving(prints: Sequence[Print]) -> Iterator[Match]:
             done = 0
             for some in _some(starts):
                 windows = rows[some[:, None] + np.arange(_WINDOW)].astype(np.float32).reshape(len(some), -1)
-                key[done : done + len(some)] = (windows @ flat > 0) @ (1 << np.arange(size, dtype=np.uint64))
+                key[done : done + len(some)] = _packed(windows @ flat > 0)
                 done += len(some)
             yield key
 
-    def check(one: Print, other: Print, delay: int) -> tuple[float, float] | None:
-        looks = alike(one, other)
-        if looks < LOOKS_ALIKE:
-            return None
-        likeness = max(_together(one, other, delay + near) for near in (-1, 0, 1))
-        return (likeness, looks) if likeness >= MOTION else None
+    whose = owner[starts]
 
-    yield from _judged(prints, _meetings(keys(), owner[starts], at[starts]), check, MOTION_HZ)
+    def likely(one: Places, other: Places) -> NDArray[np.bool_]:
+        return np.asarray(np.einsum("ij,ij->i", looks[whose[one]], looks[whose[other]]) >= LOOKS_ALIKE)
+
+    def check(one: Print, other: Print, delay: int) -> tuple[float, float] | None:
+        likeness = max(_together(one, other, delay + near) for near in (-1, 0, 1))
+        return (likeness, alike(one, other)) if likeness >= MOTION else None
+
+    yield from _judged(prints, _meetings(keys(), whose, at[starts], likely), check, MOTION_HZ)
 
 
 def _together(one: Print, other: Print, delay: int) -> float:
@@ -171,14 +183,17 @@ def _stills(prints: Sequence[Print]) -> Iterator[Match]:
     def keys() -> Iterator[NDArray[np.uint64]]:
         for _ in range(TABLES):
             planes = rng.normal(size=(LOOK[0] * LOOK[1], size)).astype(np.float32)
-            yield (looks @ planes > np.float32(0)) @ (1 << np.arange(size, dtype=np.uint64))
+            yield _packed(looks @ planes > np.float32(0))
+
+    def likely(one: Places, other: Places) -> NDArray[np.bool_]:
+        return np.asarray(np.einsum("ij,ij->i", looks[one], looks[other]) >= STILLS_ALIKE - 0.001)
 
     def check(one: Print, other: Print, delay: int) -> tuple[float, float] | None:
         shape = np.abs(one.motion[0, :4].astype(np.float64) - other.motion[0, :4].astype(np.float64)).max()
         likeness = alike(one, other)
         return (likeness, likeness) if shape <= SHAPE and likeness >= STILLS_ALIKE else None
 
-    yield from _judged(prints, _meetings(keys(), images, np.zeros(len(images), np.int64)), check, 1)
+    yield from _judged(prints, _meetings(keys(), images, np.zeros(len(images), np.int64), likely), check, 1)
 
 
 def _even(look: NDArray[np.uint8]) -> Floats:
@@ -218,25 +233,41 @@ def _overlap(one: int, other: int, delay: int) -> tuple[slice, slice]:
     return slice(start, max(start, stop)), slice(start - delay, max(start, stop) - delay)
 
 
+def _packed(signs: NDArray[np.bool_]) -> NDArray[np.uint64]:
+    """The bits of each row as one number; by way of floats, whose product is fast, and exact for so few bits."""
+    return np.asarray(signs @ np.exp2(np.arange(signs.shape[1])), np.uint64)
+
+
 def _meetings(
-    keys: Iterator[NDArray[np.uint64]], owner: NDArray[np.integer], at: NDArray[np.integer]
+    keys: Iterator[NDArray[np.uint64]],
+    owner: NDArray[np.integer],
+    at: NDArray[np.integer],
+    likely: Callable[[Places, Places], NDArray[np.bool_]],
 ) -> Iterator[NDArray[np.int64]]:
-    """(pairs, 3) for each table: first, second, and the second's delay, of windows of two clips with one key; each once."""
+    """(pairs, 3) for each table: first, second, and the second's delay, of windows of two clips with one key; each once.
+
+    `likely` is asked first, of many pairs of windows at a time.
+    """
     for key in keys:
         order = np.lexsort((at, owner, key))
-        k, o, t = key[order], owner[order], at[order]
+        k, o = key[order], owner[order]
         # A clip that moves little has the same key for some time.
         fresh = np.ones(len(k), bool)
         fresh[1:] = (k[1:] != k[:-1]) | (o[1:] != o[:-1])
-        k, o, t = k[fresh], o[fresh], t[fresh]
-        found = []
+        k, o, order = k[fresh], o[fresh], order[fresh]
+        found = [np.zeros((0, 3), np.int64)]
         for step in range(1, min(_CROWD, len(k))):
             same = np.flatnonzero(k[step:] == k[:-step])
             if not len(same):
                 break
             same = same[o[same] != o[same + step]]
-            found.append(np.stack([o[same], o[same + step], t[same] - t[same + step]], 1).astype(np.int64))
-        yield np.unique(np.concatenate(found), axis=0) if found else np.zeros((0, 3), np.int64)
+            for some in _some(same):
+                one, other = order[some], order[some + step]
+                kept = likely(one, other)
+                one, other = one[kept], other[kept]
+                delay = at[one].astype(np.int64) - at[other]
+                found.append(np.stack([owner[one].astype(np.int64), owner[other], delay], 1))
+        yield np.unique(np.concatenate(found), axis=0)
 
 
 def _judged(

@@ -1,5 +1,6 @@
 """Copies are found by their prints, whatever was done to them, and nothing else is."""
 
+import io
 from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
@@ -10,6 +11,7 @@ import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import Image
 from scipy.ndimage import gaussian_filter1d
 from scipy.signal import butter, sosfiltfilt
 
@@ -29,7 +31,7 @@ def mirrored_points() -> NDArray[np.intp]:
     """Which point of a mirrored face stands for which of the face."""
     flat = resting_mesh()
     apart = np.linalg.norm((flat * (-1, 1, 1))[:, None] - flat[None], axis=2)
-    return apart.argmin(1)
+    return np.asarray(apart.argmin(1))
 
 
 @cache
@@ -73,8 +75,12 @@ def parts(clip: Clip) -> tuple[NDArray[np.float32], list[NDArray[np.uint8]], Sou
 def encoded(clip: Clip) -> Clip:
     meshes, pictures, sound = parts(clip)
     rng = np.random.default_rng(0)
-    worn = [cv2.imdecode(cv2.imencode(".jpg", p, [cv2.IMWRITE_JPEG_QUALITY, 15])[1], cv2.IMREAD_COLOR) for p in pictures]
-    return clip_of(meshes + rng.normal(0, 0.35, meshes.shape), worn, sound)
+    worn = []
+    for picture in pictures:
+        coded = io.BytesIO()
+        Image.fromarray(picture).save(coded, "JPEG", quality=15)
+        worn.append(np.asarray(Image.open(coded)))
+    return clip_of(meshes + rng.normal(0, 0.35, meshes.shape).astype(np.float32), worn, sound)
 
 
 def cropped(clip: Clip) -> Clip:
@@ -85,7 +91,9 @@ def cropped(clip: Clip) -> Clip:
 def halved(clip: Clip) -> Clip:
     meshes, pictures, sound = parts(clip)
     size = WIDTH // 2, HEIGHT // 2
-    return clip_of(meshes / 2, [cv2.resize(p, size, interpolation=cv2.INTER_AREA) for p in pictures], sound)
+    return clip_of(
+        meshes / 2, [np.asarray(cv2.resize(p, size, interpolation=cv2.INTER_AREA), np.uint8) for p in pictures], sound
+    )
 
 
 def mirrored(clip: Clip) -> Clip:

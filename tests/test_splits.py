@@ -31,12 +31,12 @@ from flows.splits import (
 from forgeline.errors import PromiseError
 from forgeline.files import write_text
 from forgeline.manifest import read_manifest, write_manifest
-from forgeline.prints import Print, save_print
+from forgeline.prints import Print, print_of, save_print
 from forgeline.sample import Sample
 from forgeline.weights import Given
 from tests.conftest import Checkout
 from tests.test_plan import DRAWN, ROOT, clip, split_of
-from tests.test_prints import mirrored, print_of, recording, silent, trimmed
+from tests.test_prints import mirrored, recording, silent, trimmed
 from tests.tiny_onnx import embedder, put
 
 
