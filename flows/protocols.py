@@ -84,8 +84,8 @@ def _steps(section: Section | None) -> set[str]:
 
 
 def _fold(name: str, rows: Sequence[Sample], known: Filter, other: Filter, held_out: Iterable[str]) -> dict[str, Any]:
-    parts = {split: {"split": [split], **(other if split == "test" else known)} for split in SPLITS}
-    found = {split: [row for row in rows if chosen(row, part)] for split, part in parts.items()}
+    parts: dict[str, Filter] = {split: {"split": [split], **(other if split == "test" else known)} for split in SPLITS}
+    found: dict[str, list[Sample]] = {split: [row for row in rows if chosen(row, part)] for split, part in parts.items()}
     count = {split: {label: sum(r.label == label for r in some) for label in ("real", "fake")} for split, some in found.items()}
     lacking = [f"no {label} in {split}" for split in ("train", "test") for label, many in count[split].items() if not many]
     proof = dict(_proof(found, tuple(held_out)))

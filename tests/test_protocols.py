@@ -12,10 +12,10 @@ from flows import protocols as module
 from flows.params import Params, load_params
 from flows.protocols import FOLDER, SAYS, chosen, protocols, write_protocols
 from forgeline.errors import PromiseError
-from forgeline.sample import SPLITS, Sample
+from forgeline.sample import SPLITS, Label, Sample
 from tests.test_plan import ROOT, clip
 
-METHODS = {
+METHODS: dict[str, Label] = {
     "control": "real",
     "blend_swap": "fake",
     "self_swap": "real",
