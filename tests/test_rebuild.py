@@ -247,15 +247,15 @@ def test_stage_is_a_flow_where_there_is_a_server(server: Server, clone: Checkout
 
     def tasks() -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = server.ask("task_runs/filter", of_run)
-        return found if len(found) == 2 else []
+        return found if len(found) == 3 else []
 
-    # Tracking, and then the marks.
+    # Tracking, and then the marks, and the prints.
     assert {task["name"] for task in until("the task runs", tasks, 60)} == {"ingest demo: 1 to 4 of 4"}
     until("their end", lambda: {task["state"]["type"] for task in tasks()} == {"COMPLETED"}, 60)
     shown = [(a["type"], a["data"]) for a in server.ask("artifacts/filter", of_run) if a["key"]]
-    assert [data for kind, data in shown if kind == "progress"] == [100, 100]
+    assert [data for kind, data in shown if kind == "progress"] == [100, 100, 100]
     tables = [json.loads(data) for kind, data in shown if kind == "table"]
-    assert [[(row["items"], row["died"]) for row in rows] for rows in tables] == [[(4, 0)], [(4, 0)]]
+    assert [[(row["items"], row["died"]) for row in rows] for rows in tables] == [[(4, 0)]] * 3
 
 
 def test_the_report_is_kept_beside_its_run(server: Server, clone: Checkout) -> None:
