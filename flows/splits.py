@@ -313,7 +313,9 @@ def _rule(
 ) -> dict[str, Any]:
     ties = {tie: clips for tie, clips in by_tie.items() if tie.split(" ", 1)[0] == rule and len(clips) > 1}
     crossing = [tie for tie, clips in ties.items() if len({s.split for s in clips if s.split}) > 1]
-    several = [tie for tie, clips in ties.items() if len({s.target_id for s in clips if s.target_id}) > 1]
+    # Of one person's clips and of forgeries other names are no news.
+    telling = {tie: clips for tie, clips in ties.items() if rule not in ("parent", "person")}
+    several = [tie for tie, clips in telling.items() if len({s.target_id for s in clips if s.target_id}) > 1]
     untold = dict(sorted(alike.untold.get(rule, {}).items()))
     checked = alike.told.get(rule, 0) if rule in alike.untold else len(usable)
     bad = sorted(tie for tie in broken if tie.split(" ", 1)[0] == rule)

@@ -179,6 +179,9 @@ def test_silence_and_stillness_tell_nothing() -> None:
     assert same_picture(still) == []
     short = print_of(clip_of(meshes[:30], pictures[:30], sound))
     assert not tells_motion(short)
+    brief = print_of(replace(clip, sound=lambda: Sound(sound.samples[:RATE], RATE)))
+    assert not tells_sound(brief)
+    assert same_sound([prints()[0], brief]) == []
     assert same_picture([prints()[0], short]) == []
     assert same_picture([]) == same_sound([]) == []
 
