@@ -168,6 +168,20 @@ def test_sound_alone_that_is_used_again_is_found() -> None:
     assert [(m.first, m.second) for m in same_sound([*prints(), print_of(only)])] == [(2 * TAKES, PEOPLE * TAKES)]
 
 
+def test_silence_that_both_have_is_not_what_makes_them_one() -> None:
+    """They begin with the same 0.6 s, go on differently for 2.4 s, and are silent for 6 s."""
+    some = []
+    for take in (0, 1):
+        _, _, sound = parts(recording(0, take))
+        samples = np.concatenate(
+            [parts(recording(1, 0))[2].samples[:9600], sound.samples[:38400], np.zeros(6 * RATE, np.float32)]
+        )
+        whole = Sound(samples, RATE)
+        some.append(print_of(Clip("audio", 0, 0, Fraction(0), 0, lambda: iter(()), lambda whole=whole: whole)))  # type: ignore[misc]
+    assert all(map(tells_sound, some))
+    assert same_sound(some) == []
+
+
 def test_silence_and_stillness_tell_nothing() -> None:
     clip = recording(0, 0)
     mute = [print_of(replace(clip, sound=lambda: Sound(np.zeros(3 * RATE, np.float32), RATE))) for _ in range(2)]
