@@ -133,6 +133,26 @@ def test_equal_sets_have_no_distance(n: int) -> None:
     assert distance(rows, rows) == pytest.approx(0, abs=1e-9 * np.square(rows).mean())
 
 
+@pytest.mark.parametrize(("n", "decay", "moved"), [(300, 1e-2, 1e-3), (300, 1e-6, 1e-7), (90, 1e-4, 1e-6), (65, 1.0, 1e-5)])
+def test_sets_that_are_hardly_apart_are_not_lost_in_rounding(n: int, decay: float, moved: float) -> None:
+    """Features that hardly change, and a distance that is a millionth of what it is the difference of."""
+    scale = np.geomspace(1, decay, 64)
+    one, noise = RNG(n).normal(size=(2, n, 64)) * scale
+    other = one + np.sqrt(moved) * noise
+    first, second = moments(one).gaussian(), moments(other).gaussian()
+    singular = np.linalg.svd(first.root @ second.root.T, compute_uv=False).sum()
+    shift = first.mean - second.mean
+    expected = shift @ shift + np.square(first.root).sum() + np.square(second.root).sum() - 2 * singular
+    assert frechet_distance(first, second) == pytest.approx(expected, rel=1e-6)
+
+
+def test_sets_that_are_apart_take_the_fast_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    one, other = features(RNG(5), 200, 30), features(RNG(6), 200, 30)
+    expected = reference_distance(one, other)
+    monkeypatch.delattr("numpy.linalg.svd")
+    assert distance(one, other) == pytest.approx(expected, rel=1e-9)
+
+
 @settings(max_examples=25, deadline=None)
 @given(portions=st.lists(st.integers(1, 60), min_size=1, max_size=8), seed=st.integers(0, 99))
 def test_portions_leave_no_trace(portions: list[int], seed: int) -> None:
