@@ -8,13 +8,14 @@ import tempfile
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Final, Literal
+from typing import Any, ClassVar, Final, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import model_validator
 
 from evaluators.figure import Figure, Frames, OfFrames, Rows
-from evaluators.inception import Network, NetworkName, Precision, open_network
+from evaluators.inception import Network, NetworkName, Precision, Resize, open_network
 
 Floats = NDArray[np.float64]
 Side = Literal["control", "fake"]
@@ -65,14 +66,22 @@ class OfFeatures(OfFrames):
     of its own, which are called so."""
     precision: Precision = "fp32"
     """Of Inception. `bf16` is faster on processors that have it, and gives other figures: it is in the fingerprint."""
+    resize: Resize = "pytorch-fid"
+    """How pictures come to Inception's size. `clean` is clean-fid's way, and ends the figures' names: `fid_clean`."""
 
     clipwise: ClassVar[bool] = False
     least: ClassVar[int] = 2
     """Frames without which there is no figure."""
 
+    @model_validator(mode="after")
+    def _resized(self) -> Self:
+        if self.resize == "clean" and self.network == "random":
+            raise ValueError("the random network has a resizing of its own: take network inception, or leave resize out")
+        return self
+
     @property
     def shared(self) -> str:
-        return f"features, {self.network}, {self.precision}"
+        return f"features, {self.network}, {self.precision}, {self.resize}"
 
     def rows(self, frames: Frames) -> Rows:
         control, fake = frames.through(self.opened)
@@ -92,7 +101,9 @@ class OfFeatures(OfFrames):
             else:
                 about = self.about(n)
                 figures = {name: Figure(None, n, about, found) for name in self.names}
-            if self.network == "random":
+            if self.network == "inception":
+                figures = {self.called(name): figure for name, figure in figures.items()}
+            else:
                 absent = {name: Figure(None, 0, {}, NO_INCEPTION) for name in figures}
                 figures = absent | {self.called(name): figure for name, figure in figures.items()}
             return figures
@@ -104,7 +115,8 @@ class OfFeatures(OfFrames):
 
     def called(self, name: str) -> str:
         """A figure's name with the features of this network: that of the literature is Inception's alone."""
-        return name if self.network == "inception" else f"{name}_random"
+        end = "_random" if self.network == "random" else "_clean" if self.resize == "clean" else ""
+        return name + end
 
     @abstractmethod
     def of_features(self, features: Features) -> dict[str, Figure]:
@@ -120,7 +132,7 @@ class OfFeatures(OfFrames):
 
     @property
     def opened(self) -> Network:
-        return open_network(self.network, self.precision)
+        return open_network(self.network, self.precision, self.resize)
 
 
 def blocks(rows: NDArray[np.float32], size: int = BLOCK) -> Iterator[tuple[slice, Floats]]:

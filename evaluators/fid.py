@@ -4,6 +4,10 @@ time-scale update rule", eq. 6).
 It is called `fid` with Inception's features, `frechet_random` with the random network's. Both are biased by the
 number of frames, so that number is in the fingerprint. Below as many frames as there are features, 2048, the bias is larger
 than what is measured, and there is no `fid`.
+
+`fid_infinity` is what the distance would be of endlessly many frames (Chong and Forsyth 2020, "Effectively unbiased FID and
+Inception Score and where to find them", section 4): the distances of subsets of growing size lie on a line over one by their
+number, which is followed to 0.
 """
 
 from collections.abc import Mapping
@@ -23,6 +27,10 @@ ENOUGH = 2048
 
 INEXACT = 1e-8
 """Of a distance: by how much eigenvalues may be off before singular values are taken."""
+LEAST, POINTS = 2.5, 15
+"""Frames of the least subset for `fid_infinity`, in features (5120 of Inception's; the paper takes 5000), and how many subsets.
+Below twice as many frames in all, there is too little of the line to follow. Frames of a clip are alike and count for less: the
+least subset is a third of all, too, where the line is straighter."""
 
 
 class FID(OfFeatures):
@@ -30,21 +38,36 @@ class FID(OfFeatures):
 
     @property
     def names(self) -> tuple[str, ...]:
-        return ("fid",)
+        return ("fid", "fid_infinity")
 
     def called(self, name: str) -> str:
-        return name if self.network == "inception" else "frechet_random"
+        return super().called(name if self.network == "inception" else name.replace("fid", "frechet"))
 
     def of_features(self, features: Features) -> dict[str, Figure]:
         about = self.about(features.n)
         if self.network == "inception" and features.n < ENOUGH:
             reason = f"{features.n} frames are too few, it takes {ENOUGH}: use kid, which small sets don't bias"
-            return {"fid": Figure(None, features.n, about, reason)}
+            return {name: Figure(None, features.n, about, reason) for name in self.names}
         one, other = gaussian_of(features.control), gaussian_of(features.fake)
         value = frechet_distance(one, other)
         between = interval.of_influences(value, features.by_pair(influences(features, one, other)))
         low, high = (max(0.0, end) for end in between) if between else (None, None)
-        return {"fid": Figure(value, features.n, about, low=low, high=high)}
+        whole = Figure(value, features.n, about, low=low, high=high)
+        return {"fid": whole, "fid_infinity": self._infinity(features, value, between)}
+
+    def _infinity(self, features: Features, value: float, between: interval.Interval | None) -> Figure:
+        """Not biased by the number of frames, which its fingerprint leaves out. `between`, wider by what the line is off."""
+        least = int(LEAST * features.control.shape[1])
+        about = self.about(features.n) | {
+            "n": "any: followed to endlessly many",
+            "subsets": f"{POINTS} of whole clips, from a third of all and at least {least} frames, seed 0",
+        }
+        if features.n < 2 * least or between is None:
+            reason = f"{features.n} frames of {len(features.sizes)} clips are too few, it takes {2 * least} of two"
+            return Figure(None, features.n, about, reason)
+        found, error = followed(features, value, max(least, features.n // 3))
+        low, high = (found + sign * np.hypot(end - value, 1.96 * error) for sign, end in zip((-1, 1), between, strict=True))
+        return Figure(found, features.n, about, low=float(low), high=float(high))
 
     def own(self, n: int) -> Mapping[str, str]:
         return {"n": str(n), "interval": f"{interval.ABOUT}, to first order"}
@@ -140,6 +163,31 @@ def frechet_distance(one: Gaussian, other: Gaussian) -> float:
         if np.finfo(np.float64).eps * squares[-1] * float((1 / roots).sum()) < INEXACT * distance:
             return distance
     return max(0.0, apart - 2 * float(np.linalg.svd(cross, compute_uv=False).sum()))
+
+
+def followed(features: Features, value: float, least: int) -> tuple[float, float]:
+    """The distance at endlessly many frames, by a line through those of subsets, and its standard error.
+
+    Subsets are of whole pairs, drawn anew for each, of both sides alike; their frames grow evenly from `least` to all, of
+    which the distance is `value`. The line is fitted by least squares, as in the paper.
+    """
+    rng = np.random.default_rng(0)
+    sizes, distances = [features.n], [value]
+    ends = np.cumsum(features.sizes)
+    for wanted in np.linspace(least, features.n, POINTS)[:-1]:
+        drawn = rng.permutation(len(ends))
+        taken = np.sort(drawn[: max(2, int(np.searchsorted(np.cumsum(features.sizes[drawn]), wanted)) + 1)])
+        one, other = (Moments(features.control.shape[1]) for _ in range(2))
+        for at in taken:
+            rows = slice(ends[at] - features.sizes[at], ends[at])
+            one.add(features.control[rows].astype(np.float64))
+            other.add(features.fake[rows].astype(np.float64))
+        sizes.append(one.n)
+        distances.append(frechet_distance(one.gaussian(), other.gaussian()))
+    line = np.column_stack([np.ones(POINTS), 1 / np.array(sizes)])
+    (found, slope), *_ = np.linalg.lstsq(line, np.array(distances), rcond=None)
+    off = np.square(np.array(distances) - line @ (found, slope)).sum() / (POINTS - 2)
+    return float(found), float(np.sqrt(off * np.linalg.inv(line.T @ line)[0, 0]))
 
 
 def influences(features: Features, one: Gaussian, other: Gaussian) -> NDArray[np.float64]:

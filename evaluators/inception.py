@@ -27,7 +27,14 @@ Features = NDArray[np.float32]
 
 NetworkName = Literal["random", "inception"]
 Precision = Literal["fp32", "bf16"]
+Resize = Literal["pytorch-fid", "clean"]
 
+SIDE = 299
+"""Of the picture that Inception looks at."""
+RESIZES = {
+    "pytorch-fid": f"bilinear to {SIDE}x{SIDE} without low-pass (pytorch-fid)",
+    "clean": f"bicubic to {SIDE}x{SIDE} with low-pass, in floats (clean-fid)",
+}
 RANDOM_SIDE = 64
 RANDOM_CHANNELS = (3, 24, 48, 96)
 
@@ -47,14 +54,14 @@ class Network:
 
 
 @functools.cache
-def open_network(name: NetworkName, precision: Precision = "fp32") -> Network:
-    """The network, loaded once a process. The random one has one precision, whatever is asked for.
+def open_network(name: NetworkName, precision: Precision = "fp32", resize: Resize = "pytorch-fid") -> Network:
+    """The network, loaded once a process. The random one has one precision and resizing, whatever is asked for.
 
     `inception` is looked for, and fetched, as every model file is: it raises WeightsError where it can't be had. It
     is never replaced by the random one, nor used because it happens to lie here: the same params give the same
     figures everywhere.
     """
-    return _random() if name == "random" else _inception(precision)
+    return _random() if name == "random" else _inception(precision, resize)
 
 
 def _random() -> Network:
@@ -96,7 +103,7 @@ def _random() -> Network:
     return Network(features, sum(RANDOM_CHANNELS[1:]), fingerprint)
 
 
-def _inception(precision: Precision) -> Network:
+def _inception(precision: Precision, resize: Resize) -> Network:
     """The network of Heusel et al. 2017 as ported by pytorch-fid, up to its last pooling (2048 features).
 
     Faster than pytorch-fid runs it, and within rounding the same: channels come last in memory, each normalisation is part of
@@ -142,20 +149,35 @@ def _inception(precision: Precision) -> Network:
         rows = []
         with torch.inference_mode():
             for picture in pictures:  # its features are then its own; together they are no faster
-                scaled = torch.from_numpy(picture).permute(2, 0, 1)[None].float() / 255
-                scaled = torch.nn.functional.interpolate(scaled, (299, 299), mode="bilinear", align_corners=False)
+                if resize == "clean":
+                    scaled = torch.from_numpy(clean(picture)).permute(2, 0, 1)[None] / 255
+                else:
+                    scaled = torch.from_numpy(picture).permute(2, 0, 1)[None].float() / 255
+                    scaled = torch.nn.functional.interpolate(scaled, (SIDE, SIDE), mode="bilinear", align_corners=False)
                 rows.append(net((2 * scaled - 1).to(kind))[0].float().numpy())
         return np.stack(rows)
 
     fingerprint = {
         "network": "Inception 2015-12-05, pytorch-fid, 2048 features",
         "weights": weights_sha256("inception"),
-        "resize": "bilinear to 299x299 without low-pass (pytorch-fid)",
+        "resize": RESIZES[resize],
         "colour": "RGB",
         "region": "whole frame",
         "precision": precision,
     }
     return Network(features, 2048, fingerprint, classes)
+
+
+def clean(picture: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """An RGB picture (height, width, 3) as clean-fid resizes it: (SIDE, SIDE, 3), 0 to 255, never rounded to whole numbers.
+
+    Pillow's bicubic filter, as wide as the picture is made smaller (Parmar et al. 2022, section 3); what it overshoots is cut.
+    """
+    from PIL import Image
+
+    channels = [Image.fromarray(picture[..., at].astype(np.float32)) for at in range(3)]
+    scaled = [np.asarray(one.resize((SIDE, SIDE), Image.Resampling.BICUBIC)) for one in channels]
+    return np.stack(scaled, axis=-1).clip(0, 255)
 
 
 def _packed(conv: Any) -> Any:

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from pydantic import ValidationError
 from pytorch_fid.fid_score import calculate_frechet_distance
 from skimage.metrics import structural_similarity
 
@@ -36,8 +37,9 @@ from evaluators.figure import (
     summarise,
     unmeasured,
 )
-from evaluators.inception import open_network
+from evaluators.inception import clean, open_network
 from evaluators.inception_score import InceptionScore
+from evaluators.kid import KID
 from evaluators.pictures import FrameMeans
 from evaluators.ssim import SSIM, luma, ssim_map
 from evaluators.table import EVALUATORS
@@ -319,7 +321,8 @@ def test_inception_is_pytorch_fids(inception: Path, tmp_path: Path, monkeypatch:
     assert "too few" in str(FID(network="inception").of_set([rows])["fid"].reason)
     monkeypatch.setattr(evaluators.fid, "ENOUGH", 7)
     figures = FID(network="inception").of_set([rows])
-    assert set(figures) == {"fid"}
+    assert set(figures) == {"fid", "fid_infinity"}
+    assert figures["fid_infinity"].value is None
     assert figures["fid"].value == pytest.approx(distance(activations[0], activations[1]), rel=1e-6)
     assert figures["fid"].fingerprint["weights"] == weights_module.weights_sha256("inception")
 
@@ -331,6 +334,40 @@ def test_bf16_is_nearly_the_same_and_another_figure(inception: Path) -> None:
     assert found.dtype == np.float32
     assert 0 < np.abs(found - expected).mean() < 0.02 * np.abs(expected).mean()
     assert {key for key in plain.fingerprint if plain.fingerprint[key] != fast.fingerprint[key]} == {"precision"}
+
+
+def test_clean_fids_resizing_is_part_of_the_name(inception: Path) -> None:
+    shown = pictures(RNG(5), 1, 60, 80)
+    plain, other = open_network("inception"), open_network("inception", resize="clean")
+    assert not np.allclose(other(shown), plain(shown), rtol=1e-3)
+    assert {key for key in plain.fingerprint if plain.fingerprint[key] != other.fingerprint[key]} == {"resize"}
+    chosen = {"kid": KID(network="inception"), "kid_clean": KID(network="inception", resize="clean")}
+    figures = score([pair(7, aligned=False, masked=False)], chosen, frames=4).sets["swap", "master", "test"]
+    assert set(figures) == {"kid", "kid_spread", "kid_clean", "kid_spread_clean"}
+    assert figures["kid"].value != figures["kid_clean"].value
+    with pytest.raises(ValidationError, match="resizing of its own"):
+        KID(resize="clean")
+
+
+@pytest.mark.parametrize(("height", "width"), [(720, 410), (350, 600), (100, 64)])
+def test_clean_resizing_is_an_antialiased_cubic_in_floats(height: int, width: int) -> None:
+    """Keys' cubic (a = -1/2), as wide as the picture is made smaller, its weights' sum 1, its ends cut: in plain matrices."""
+    shown = pictures(RNG(8), 1, height, width)[0]
+
+    def weights(size: int) -> NDArray[np.float64]:
+        scale = size / 299
+        wide = max(scale, 1.0)
+        at = np.abs((np.arange(size) + 0.5)[None] - (np.arange(299) + 0.5)[:, None] * scale) / wide
+        near, far = 1.5 * at**3 - 2.5 * at**2 + 1, -0.5 * at**3 + 2.5 * at**2 - 4 * at + 2
+        found = np.where(at < 1, near, np.where(at < 2, far, 0.0))
+        return np.asarray(found / found.sum(axis=1, keepdims=True))
+
+    down, across = (weights(size) for size in shown.shape[:2])
+    expected = np.stack([down @ shown[..., at].astype(float) @ across.T for at in range(3)], axis=-1).clip(0, 255)
+    found = clean(shown)
+    assert found.dtype == np.float32
+    assert not np.array_equal(found, found.round())
+    assert np.allclose(found, expected, atol=1e-3)
 
 
 def test_inception_score_is_its_formula(inception: Path) -> None:

@@ -16,7 +16,7 @@ import evaluators.features
 from evaluators import interval
 from evaluators.features import Features, OfFeatures
 from evaluators.fid import FID, frechet_distance, gaussian_of, influences
-from evaluators.figure import Evaluator, Figure, Measured, OfFrames, Pair, Rows, figures_of_sets, measure, score
+from evaluators.figure import Evaluator, Figure, Measured, OfFrames, Pair, Rows, change, figures_of_sets, measure, score
 from evaluators.inception import Network
 from evaluators.inception_score import InceptionScore
 from evaluators.kid import KID, kernel_distance, subset_distances
@@ -205,6 +205,46 @@ def test_an_interval_of_frechets_distance_is_the_bootstraps(sizes: Sequence[int]
         drawn.append(frechet_distance(*sides))
     low, high = np.quantile(drawn, (0.025, 0.975))
     assert ends(figure) == pytest.approx((low, high), abs=0.12 * (high - low))
+
+
+def drawn_apart(seed: int, clips: int, frames: int) -> tuple[Features, float]:
+    """Sets of clips whose frames are alike, of 16 features that change unequally, and their distance without end."""
+    rng, scale = RNG(seed), np.geomspace(1, 0.1, 16)
+
+    def side(shift: float, wider: float) -> NDArray[np.float32]:
+        own = np.repeat(rng.normal(size=(clips, 16)), frames, axis=0)
+        rows = (np.sqrt(0.7) * own + np.sqrt(0.3) * rng.normal(size=own.shape)) if frames > 1 else own
+        return (rows * scale * wider + shift).astype(np.float32)
+
+    of = Features(side(0, 1), side(0.02, 1.1), np.full(clips, frames))
+    return of, float(16 * 0.02**2 + np.square(0.1 * scale).sum())
+
+
+@pytest.mark.parametrize(("clips", "frames"), [(160, 1), (100, 8)])
+def test_frechets_distance_without_end_has_hardly_a_bias(clips: int, frames: int) -> None:
+    plain, endless, held = [], [], 0
+    for seed in range(40):
+        of, true = drawn_apart(seed, clips, frames)
+        figures = FID().of_features(of)
+        plain.append((figures["fid"].value or 0) - true)
+        endless.append((figures["fid_infinity"].value or 0) - true)
+        low, high = ends(figures["fid_infinity"])
+        held += low <= true <= high
+    assert abs(np.mean(endless)) < 0.1 * np.mean(plain) + 2 * np.std(endless) / math.sqrt(40)
+    assert np.mean(np.abs(endless)) < 0.5 * np.mean(np.abs(plain))
+    assert held >= 34
+
+
+def test_frechets_distance_without_end_takes_frames_enough_and_names_no_number() -> None:
+    few, enough, more = (FID().of_features(drawn_apart(1, clips, 1)[0])["fid_infinity"] for clips in (79, 80, 90))
+    assert few.value is None
+    assert few.reason == "79 frames of 79 clips are too few, it takes 80 of two"
+    assert enough.value is not None
+    assert change(enough, more) == pytest.approx((more.value or 0) - enough.value)
+    assert FID().of_features(drawn_apart(1, 80, 1)[0])["fid_infinity"] == enough
+    whole, _ = drawn_apart(1, 90, 1)
+    one = FID().of_features(replace(whole, sizes=np.array([90])))
+    assert "1 clips" in str(one["fid_infinity"].reason)
 
 
 def padded(of: Features) -> Features:
@@ -408,8 +448,9 @@ def test_sets_of_mixed_sizes_are_scored() -> None:
     pairs = [
         Pair(f"s{at}", clip(side, at), clip(64, 9 + at), "dcgan", "test", aligned=False) for at, side in enumerate((16, 40))
     ]
-    figures = score(pairs, {"fid": FID(), "kid": KID(), "pr": PrecisionRecall()}, 4).sets["dcgan", "master", "test"]
+    figures = dict(score(pairs, {"fid": FID(), "kid": KID(), "pr": PrecisionRecall()}, 4).sets["dcgan", "master", "test"])
     assert {name for name, figure in figures.items() if figure.value is None} >= {"fid", "kid", "precision"}
+    assert "too few" in str(figures.pop("frechet_infinity_random").reason)
     assert all(figure.value is not None and figure.n == 8 for name, figure in figures.items() if name.endswith("_random"))
 
 

@@ -2,8 +2,8 @@
 
     OMP_NUM_THREADS=1 python -m benchmarks.evaluation.sets [--images N] [PART ...]
 
-Parts are whole (from files to figures), distance (the Fréchet step alone) and again (scoring anew where one pair of a hundred
-changed); without one, all. The weights are random, in pytorch-fid's format, as the cost doesn't depend on them. Photographs are
+Parts are whole (from files to figures), resize (clean-fid's, by both), distance (the Fréchet step alone) and again (scoring anew
+where one pair of a hundred changed); without one, all. The weights are random, in pytorch-fid's format, as the cost doesn't depend on them. Photographs are
 cut-outs of those that come with scikit-image, 256 pixels wide. CPU seconds. torch-fidelity and clean-fid are left out where
 they aren't installed (`pip install --no-deps torch-fidelity==0.4.0 clean-fid==0.1.35`).
 """
@@ -26,7 +26,7 @@ from typing import Any
 
 from forgeline.compute import one_thread
 
-PARTS = ("whole", "distance", "again")
+PARTS = ("whole", "resize", "distance", "again")
 SIDE = 256
 
 
@@ -43,6 +43,8 @@ def main() -> None:
         chosen = given.parts or PARTS
         if "whole" in chosen:
             whole(folder, weights, given.images)
+        if "resize" in chosen and find_spec("cleanfid"):
+            resize()
         if "distance" in chosen:
             distance()
         if "again" in chosen:
@@ -210,6 +212,31 @@ def _rivals(sides: list[Path], weights: Path) -> Iterator[tuple[str, Callable[[]
             return f"fid {clean.compute_fid(*folders, verbose=False, **how):.9g}"
 
         yield "clean-fid, FID", clean_fid
+
+
+def resize() -> None:
+    """Photographs and noise made smaller, larger and narrower: how far the two are apart, on the scale of 0 to 255."""
+    import cv2
+    import numpy as np
+    from cleanfid.resize import build_resizer
+
+    from evaluators.inception import clean
+
+    theirs, photographs, rng = build_resizer("clean"), import_module("skimage.data"), np.random.default_rng(0)
+    apart, spent = 0.0, [0.0, 0.0]
+    for size in ((720, 1280), (512, 512), (256, 256), (90, 300)):
+        for shot in (photographs.astronaut(), photographs.coffee(), rng.integers(0, 256, (512, 512, 3), np.uint8)):
+            shown = np.ascontiguousarray(cv2.resize(shot, size[::-1]))
+            found = []
+            for at, way in enumerate((clean, theirs)):
+                start = time.process_time()
+                found.append(way(shown))
+                spent[at] += time.process_time() - start
+            apart = max(apart, float(np.abs(found[0] - found[1]).max()))
+    print(
+        f"clean resize of 12 pictures: at most {apart:.3g} of 255 apart; {spent[0]:.2f} s, clean-fid {spent[1]:.2f} s",
+        flush=True,
+    )
 
 
 def distance() -> None:
