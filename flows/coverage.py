@@ -1,5 +1,8 @@
 """Who and what is in a version, and what is missing: samples counted by method, variant, split and by what the clips show.
 
+Single groups are counted by method and variant, and every two of them together: what never comes together in a version (glasses
+and a language, a turned face in the dark) is a gap that neither alone shows, and so is what only comes together.
+
 All of it is counted from manifest rows. What a corpus declares of its people is in the rows; pose and light are told apart
 by what `flows.report` measured on the control of each sample.
 """
@@ -7,6 +10,7 @@ by what `flows.report` measured on the control of each sample.
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import combinations, product
 
 from forgeline.sample import SPLITS, Sample
 
@@ -14,7 +18,7 @@ FEWEST, FEWEST_PEOPLE = 5, 2
 """Samples, and people in them, below which a cell is thin: of one person alone nobody can tell the group from the person."""
 MOST_LEVELS = 16
 """Values of an attribute that are counted one by one; with more, it is left out, and named."""
-POSE, LIGHT, LANGUAGE = "pose, measured", "light, measured", "language"
+POSE, LIGHT, LANGUAGE, METHOD = "pose, measured", "light, measured", "language", "method"
 
 _YAW = ((15.0, "0 to 15°"), (40.0, "15 to 40°"), (180.0, "over 40°"))
 _LUMA = ((70.0, "dark"), (160.0, "medium"), (256.0, "bright"))
@@ -59,17 +63,48 @@ class Level:
 
 
 @dataclass(frozen=True)
+class Cross:
+    """Two factors together, over all masters of which both are known: `cells` by a level of each, all of them.
+
+    Where `one` is the method, a level that does not apply to it is not there.
+    """
+
+    one: str
+    other: str
+    cells: Mapping[tuple[str, str], Cell]
+
+    @property
+    def rows(self) -> list[str]:
+        return list(dict.fromkeys(row for row, _ in self.cells))
+
+    @property
+    def columns(self) -> list[str]:
+        return list(dict.fromkeys(column for _, column in self.cells))
+
+    def of_state(self, state: str) -> list[tuple[str, str]]:
+        return [key for key, cell in self.cells.items() if cell.state == state]
+
+
+@dataclass(frozen=True)
 class Coverage:
     """The design matrix: `cells` by (method, variant) and (factor, level); a pair that is not there does not apply.
 
-    A factor applies to a method and variant when the value is known of at least one of its samples. `left_out` says what
-    is not counted, and why.
+    A factor applies to a method and variant when the value is known of at least one of its samples. `crosses` are of methods
+    and languages, pose and light, and then of every other two factors. `left_out` says what is not counted, and why.
     """
 
     lines: tuple[tuple[str, str], ...] = ()
     levels: tuple[Level, ...] = ()
     cells: Mapping[tuple[str, str, str, str], Cell] = field(default_factory=dict)
     left_out: tuple[str, ...] = ()
+    crosses: tuple[Cross, ...] = ()
+
+    def states(self) -> dict[tuple[str, str], dict[str, int]]:
+        """By method and variant: how many of its cells are `empty`, `thin` and `enough`, of those that have any."""
+        found: dict[tuple[str, str], dict[str, int]] = {}
+        for (method, variant, *_), cell in self.cells.items():
+            found.setdefault((method, variant), {"empty": 0, "thin": 0, "enough": 0})[cell.state] += 1
+        return found
 
     def of_state(self, state: str, variant: str | None = None) -> list[tuple[str, str, str, str]]:
         """The cells of a state, `empty` or `thin`, of one variant or of all."""
@@ -116,7 +151,30 @@ def coverage(rows: Sequence[Sample], seen: Mapping[str, Seen]) -> Coverage:
     if unknown:
         left_out.append(f"{', '.join(sorted(unknown))}: nothing is declared or measured of whom they show")
     lines = sorted(members, key=lambda line: (line[0], line[1] != "master", line[1]))
-    return Coverage(tuple(lines), tuple(levels), cells, tuple(left_out))
+    masters = [s for s in standing if s.variant == "master"]
+    return Coverage(tuple(lines), tuple(levels), cells, tuple(left_out), _crosses(masters, values, columns, cells))
+
+
+def _crosses(
+    masters: Sequence[Sample],
+    values: Mapping[str, Mapping[str, str]],
+    columns: Sequence[tuple[str, str]],
+    cells: Mapping[tuple[str, str, str, str], Cell],
+) -> tuple[Cross, ...]:
+    """Methods by language first, as they are in `cells`; then pose by light, then the others in the order of their columns."""
+    levels: dict[str, list[str]] = defaultdict(list)
+    for factor, level in columns:
+        levels[factor].append(level)
+    of_methods = {(m, level): cell for (m, v, factor, level), cell in cells.items() if (v, factor) == ("master", LANGUAGE)}
+    found = [Cross(METHOD, LANGUAGE, of_methods)] if of_methods else []
+    for one, other in sorted(combinations(levels, 2), key=lambda pair: pair != (POSE, LIGHT)):
+        members: dict[tuple[str, str], list[Sample]] = {pair: [] for pair in product(levels[one], levels[other])}
+        for sample in masters:
+            if sample.sample_id in values[one] and sample.sample_id in values[other]:
+                members[values[one][sample.sample_id], values[other][sample.sample_id]].append(sample)
+        if any(members.values()):
+            found.append(Cross(one, other, {pair: _cell(own) for pair, own in members.items()}))
+    return tuple(found)
 
 
 def _values(standing: Sequence[Sample], seen: Mapping[str, Seen]) -> tuple[dict[str, dict[str, str]], list[str]]:

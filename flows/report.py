@@ -352,6 +352,9 @@ def _covered(cover: Coverage) -> dict[str, Any]:
         "empty": cover.of_state("empty", "master"),
         "thin": cover.of_state("thin", "master"),
         "unlike": cover.unlike_masters(),
+        "states": cover.states(),
+        "variants": sorted({variant for _, variant in cover.lines}, key=lambda name: (name != "master", name)),
+        "crossed": {state: sum(len(cross.of_state(state)) for cross in cover.crosses) for state in ("empty", "thin")},
         "missing": {
             split: cover.missing_in(split) for split in SPLITS if any(level.splits[split].samples for level in cover.levels)
         },
@@ -588,6 +591,8 @@ def _summary(told: Mapping[str, Any]) -> dict[str, Any]:
         "cells": cover["cells"],
         "cells_empty": len(cover["empty"]),
         "cells_thin": len(cover["thin"]),
+        "crosses_empty": cover["crossed"]["empty"],
+        "crosses_thin": cover["crossed"]["thin"],
         "checks_failed": len(told["audit"]["failed"]),
         "dropped": sum(line[1] for line in told["dropped"]),
         "figures_beyond_intervals": len(told["drift"]["beyond"]),

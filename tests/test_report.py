@@ -1,5 +1,6 @@
 """The report: what it counts and tells, that its bytes are the same again, and what a browser shows."""
 
+import itertools
 import json
 import os
 import random
@@ -23,7 +24,7 @@ import yaml
 from evaluators.judgement import COLUMNS, judged, read_ratings
 from flows import report as module
 from flows import workspace
-from flows.coverage import LANGUAGE, LIGHT, POSE, Seen, coverage
+from flows.coverage import LANGUAGE, LIGHT, METHOD, POSE, Cell, Seen, coverage
 from flows.params import load_params
 from flows.report import AUDIT, COVERAGE, FIGURES, PAGE, SEEN, SUMMARY, report
 from flows.report_plots import Dot, intervals
@@ -368,6 +369,21 @@ def test_cells_are_what_a_recount_gives(seed: int) -> None:
         own = [samples[m, "master", level.factor, level.name] for m in ("control", "blend_swap", "lip_sync")]
         assert (level.real, level.fake) == (own[0], sum(own[1:]))
         assert sum(cell.samples for cell in level.splits.values()) == level.all.samples == sum(own)
+    crossed: dict[tuple[str, str], Counter[tuple[str, str]]] = {}
+    for s in rows:
+        if s.reason is None and s.variant == "master":
+            shown, of = seen[str(s.pair_id)], {METHOD: s.method, "glasses": s.attributes["glasses"]}
+            of[LANGUAGE] = "vi" if s.drawn else s.attributes["language"]
+            of |= {POSE: {3.0: "0 to 15°", 15.0: "15 to 40°", 80.0: "over 40°"}[shown.yaw]} if shown.yaw is not None else {}
+            of |= {LIGHT: {10.0: "dark", 100.0: "medium", 255.0: "bright"}[shown.luma]} if shown.luma is not None else {}
+            for one, other in itertools.permutations(of, 2):
+                crossed.setdefault((one, other), Counter())[of[one], of[other]] += 1
+    assert [(c.one, c.other) for c in found.crosses[:2]] == [(METHOD, LANGUAGE), (POSE, LIGHT)]
+    factors = ("glasses", POSE, LIGHT, LANGUAGE)
+    assert {frozenset((c.one, c.other)) for c in found.crosses[1:]} == set(map(frozenset, itertools.combinations(factors, 2)))
+    for cross in found.crosses:
+        assert {key: cell.samples for key, cell in cross.cells.items() if cell.samples} == crossed[cross.one, cross.other]
+        assert set(cross.cells) == set(itertools.product(cross.rows, cross.columns))
 
 
 def test_states_of_cells_and_what_is_missing() -> None:
@@ -389,6 +405,24 @@ def test_states_of_cells_and_what_is_missing() -> None:
     assert [level.name for level in found.missing_in("train")] == ["square"]
     assert [level.name for level in found.missing_in("test")] == [level.name for level in found.levels]
     assert set(found.left_out[1:]) == {f"{POSE}: known of no sample", f"{LIGHT}: known of no sample"}
+
+
+def test_groups_that_never_come_together_are_told() -> None:
+    """Each group is there often enough, alone; and each is of the one language."""
+    attributes = [{"glasses": "none", "language": "de"}, {"glasses": "round", "language": "en"}]
+    rows = [row(n, "control", n % 4, attributes=attributes[n % 2]) for n in range(20)]
+    rows += [row(n, "blend_swap", n % 4, attributes=attributes[0]) for n in range(0, 6, 2)]
+    found = coverage(rows, {})
+    assert found.of_state("empty") == [("blend_swap", "master", "glasses", "round"), ("blend_swap", "master", LANGUAGE, "en")]
+    assert [(cross.one, cross.other) for cross in found.crosses] == [(METHOD, LANGUAGE), ("glasses", LANGUAGE)]
+    by_method, together = found.crosses
+    assert (by_method.of_state("empty"), by_method.of_state("thin")) == ([("blend_swap", "en")], [("blend_swap", "de")])
+    assert together.of_state("empty") == [("none", "en"), ("round", "de")]
+    assert together.cells["none", "de"] == Cell(13, 2)
+    assert found.states() == {
+        ("control", "master"): {"empty": 0, "thin": 0, "enough": 4},
+        ("blend_swap", "master"): {"empty": 2, "thin": 2, "enough": 0},
+    }
 
 
 def test_variants_are_held_against_their_masters() -> None:

@@ -2,10 +2,10 @@
 
     OMP_NUM_THREADS=1 python -m benchmarks.evaluation.sets [--images N] [PART ...]
 
-Parts are whole (from files to figures), resize (clean-fid's, by both), distance (the Fréchet step alone) and again (scoring anew
-where one pair of a hundred changed); without one, all. The weights are random, in pytorch-fid's format, as the cost doesn't depend on them. Photographs are
-cut-outs of those that come with scikit-image, 256 pixels wide. CPU seconds. torch-fidelity and clean-fid are left out where
-they aren't installed (`pip install --no-deps torch-fidelity==0.4.0 clean-fid==0.1.35`).
+Parts are whole (from files to figures), resize (clean-fid's, by both), distance (the Fréchet step alone) and again (scoring
+anew where one pair of a hundred changed); without one, all. The weights are random, in pytorch-fid's format, as the cost
+doesn't depend on them. Photographs are cut-outs of those that come with scikit-image, 256 pixels wide. CPU seconds. torch-fidelity
+and clean-fid are left out where they aren't installed (`pip install --no-deps torch-fidelity==0.4.0 clean-fid==0.1.35`).
 """
 
 import argparse
@@ -218,7 +218,7 @@ def resize() -> None:
     """Photographs and noise made smaller, larger and narrower: how far the two are apart, on the scale of 0 to 255."""
     import cv2
     import numpy as np
-    from cleanfid.resize import build_resizer
+    from cleanfid.resize import build_resizer  # type: ignore[import-not-found]
 
     from evaluators.inception import clean
 
