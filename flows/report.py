@@ -56,6 +56,19 @@ SHOWN, PICTURE_BYTES = 2, 2_000_000
 MOST_LINES, MOST_CELLS, MOST_PANELS = 300, 8_000, 60
 """Lines of a long table, cells of the tables of figures, and panels of their picture: the rest is named, and in the files."""
 
+PROMISES = {
+    "plan": "all that was planned was made, and nothing else",
+    "manifest": "rows are complete and agree with each other",
+    "files": "each file is the one that was sealed",
+    "marks": "each mark and tag was read back, also after an attack",
+    "splits": "no person, recording or file is in two splits",
+    "pairs": "each fake has its control, made by the same chain",
+    "terms": "terms cover all that is in it",
+    "sound": "real and fake sound differ in nothing but the forgery",
+    "shortcuts": "nothing but the forgery tells fakes from controls",
+}
+"""What each check of the audit is about."""
+
 OPINIONS = ("naturalness", "realism", "realism_score", "called_fake", "deceived", "d_prime", "two_afc")
 """Figures of `evaluators.judgement` that are shown."""
 
@@ -379,7 +392,8 @@ def _audit() -> dict[str, Any]:
         "why": why,
         "passed": told.get("passed"),
         "checks": [
-            {"name": name, **check} for name, check in sorted(checks.items(), key=lambda item: (item[1]["passed"], item[0]))
+            {"name": name, "promise": PROMISES.get(name, ""), **check}
+            for name, check in sorted(checks.items(), key=lambda item: (item[1]["passed"], item[0]))
         ],
         "failed": [name for name, check in checks.items() if not check["passed"]],
         "undecided": [

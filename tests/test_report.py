@@ -611,6 +611,10 @@ def test_a_failed_audit_is_told_with_its_faults(place: Path) -> None:
     told = report(load_params())
     assert "Audit passed" not in page().sections["verdict"]
     assert all(f"fault {n} <script>" in page().sections["verdict"] for n in range(5))
+    assert (
+        "marks (each mark and tag was read back, also after an attack): 5 faults, the first: fault 0"
+        in page().sections["verdict"]
+    )
     assert "audit FAILED: marks" in told.markdown
     assert "<" not in told.markdown
     assert {"check": "marks", "passed": False, "found": 5} in told.table
@@ -728,6 +732,24 @@ def test_the_page_comes_before_the_gate(tiny: Checkout) -> None:
     assert order.index("audit") < order.index("report") < order.index("release")
     assert "Audit passed" in (tiny.path / PAGE).read_text()
     assert (tiny.path / COVERAGE).exists()
+
+
+def test_a_refused_version_has_its_page(clone: Checkout) -> None:
+    """A film that was exchanged after it was sealed: `dvc repro` ends at the release, and the page says why."""
+    one, other = (s for s in read_manifest(clone.path / "data/made/blend_swap/manifest.parquet")[:2])
+    released = clone.lock()["release"]
+    film = clone.path / one.media
+    film.unlink()  # and not written into, as it may be DVC's own copy
+    shutil.copyfile(clone.path / other.media, film)
+    clone.run("dvc", "commit", "--force", "generate@blend_swap")
+    said = clone.run("dvc", "repro", fails=True)
+    assert "the audit failed" in said.stderr
+    text = (clone.path / PAGE).read_text()
+    assert "Audit failed: files" in text
+    assert f"{one.media}: is not the file that was sealed" in text[: text.index("Checks of the audit")]
+    assert json.loads((clone.path / SUMMARY).read_text())["audit_passed"] is False
+    assert clone.run("dvc", "status", "report").stdout.strip().endswith("up to date.")  # the page is DVC's
+    assert clone.lock()["release"] == released
 
 
 def test_a_version_is_compared_with_an_older_one(place: Path, tmp_path: Path) -> None:
