@@ -93,6 +93,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("release", nargs="?", type=Path, default=Path("data/release"), metavar="RELEASE")
     command.add_argument("--invite", type=int, metavar="N", help="print links for so many new raters, and end")
     command.add_argument("--results", action="store_true", help="write the answers to data/ratings, and end")
+    command.add_argument("--forget", metavar="RATER", help="delete a rater's invitation and answers, and end")
     command.add_argument("--port", type=int, default=4400, help="of the page (4400)")
     command.add_argument("--address", metavar="URL", help="what raters call it, where a proxy stands in front")
     add("look", _look, "draw contact sheets of what was made").add_argument("generator", nargs="*")
@@ -273,9 +274,11 @@ def _read(options: argparse.Namespace) -> None:
 
 
 def _rate(options: argparse.Namespace) -> None:
-    from flows.rate import invite, results, serve
+    from flows.rate import forget, invite, results, serve
 
-    if options.invite is not None:
+    if options.forget is not None:
+        print(forget(options.release, options.forget))
+    elif options.invite is not None:
         print("\n".join(invite(options.release, options.invite, options.port, options.address)))
     elif options.results:
         print(results(options.release))

@@ -23,6 +23,7 @@ from fastapi.responses import FileResponse, HTMLResponse, JSONResponse
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from flows.rate_store import RefusedError, Store, opened, write_ratings
+from flows.rate_store import forget as forget_rater
 from flows.rate_trials import KINDS, open_release
 from forgeline.errors import FactoryError
 
@@ -90,6 +91,12 @@ def results(folder: Path) -> str:
     """Write the table of answers, and say what is in it."""
     path, raters, trials = write_ratings(open_release(folder).name)
     return f"{path}: {trials} trials answered by {raters} raters; version it with `dvc add {path}`"
+
+
+def forget(folder: Path, rater: str) -> str:
+    """Delete a rater's answers and invitation, and say what remains to be done."""
+    path, trials = forget_rater(open_release(folder).name, rater)
+    return f"{rater}: forgotten, with {trials} answered trials; `dvc add {path}` anew, versions of before still hold them"
 
 
 def _called(port: int, address: str | None) -> str:

@@ -15,7 +15,7 @@ import io
 import json
 import secrets
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import astuple, dataclass
 from functools import lru_cache
@@ -153,6 +153,23 @@ class Store:
     def raters(self) -> int:
         """How many were invited."""
         return int(self._link.execute("SELECT count(*) FROM rater").fetchone()[0])
+
+    def forget(self, rater: str) -> int:
+        """Delete all of a rater: invitation, session, trials and answers, of which it says how many there were.
+
+        FactoryError where there is no such rater. What was deleted is overwritten in the file.
+        """
+        self._link.execute("PRAGMA secure_delete=ON")
+        with self._writing() as link:
+            if link.execute("SELECT 1 FROM rater WHERE name = ?", (rater,)).fetchone() is None:
+                raise FactoryError(rater, f"is no rater of {self.name}", "give the word that the rater was told at the end")
+            count = link.execute("DELETE FROM answer WHERE rater = ?", (rater,)).rowcount
+            link.execute("DELETE FROM trial WHERE rater = ?", (rater,))
+            link.execute("DELETE FROM rater WHERE name = ?", (rater,))
+        self._link.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # the log holds older pages
+        self._trials.cache_clear()
+        self._files.cache_clear()
+        return count
 
     def enter(self, token: str, session: str | None, new: str) -> tuple[str, str]:
         """The rater of an invitation, and the session of the browser: the one it has, or else `new`, which it has drawn.
@@ -310,12 +327,30 @@ def write_ratings(name: str) -> tuple[Path, int, int]:
     if path.is_file() and (lost := {(row["rater"], row["order"]) for row in read_ratings(path)} - told):
         what = f"holds answers to {len(lost)} trials that {RATERS / name} does not"
         raise FactoryError(path, what, "keep it under another name, such as that of its version")
+    _write(path, rows)
+    return path, len({rater for rater, _ in told}), len(told)
+
+
+def forget(name: str, rater: str) -> tuple[Path, int]:
+    """Delete a rater from a release's store and from its table: the table's path, and how many trials were answered.
+
+    A server that runs forgets at once. FactoryError where nobody was invited, or there is no such rater.
+    """
+    path = RATINGS / f"{name}.csv"
+    if not (RATERS / name / "answers.sqlite").is_file():
+        raise FactoryError(RATERS / name, "holds no answers", "name the release that the rater was invited to")
+    with closing(Store(RATERS / name)) as store:
+        if path.is_file():  # before the store, so that it can be done again where this stops half-way
+            _write(path, [row for row in read_ratings(path) if row["rater"] != rater])
+        return path, store.forget(rater)
+
+
+def _write(path: Path, rows: Iterable[Mapping[str, str]]) -> None:
     text = io.StringIO(newline="")
     writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     write_text(path, text.getvalue())
-    return path, len({rater for rater, _ in told}), len(told)
 
 
 def _hash(secret: str) -> bytes:

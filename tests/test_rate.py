@@ -23,7 +23,7 @@ from fastapi.testclient import TestClient
 from benchmarks.rate import invite, kept, load, served
 from evaluators.judgement import COLUMNS, judged, read_ratings
 from flows import rate
-from flows.rate_store import RATERS, RATINGS, RefusedError, Store, opened, write_ratings
+from flows.rate_store import RATERS, RATINGS, RefusedError, Store, forget, opened, write_ratings
 from flows.rate_trials import PAIRS, REPEATS, SCRAMBLED, SCRAMBLED_PAIRS, SINGLES, Shown, Trial, open_release, trials
 from forgeline.audio import write_sound
 from forgeline.clip import Sound
@@ -358,6 +358,29 @@ def test_the_table_of_answers(study: Study) -> None:
         csv.writer(file).writerow(["ffffffff", *list(rows[0].values())[1:]])
     with pytest.raises(FactoryError, match="holds answers to 1 trials that"):
         write_ratings("toy")
+
+
+def test_a_rater_is_forgotten(study: Study) -> None:
+    one, other = study.rater(), study.rater()
+    for number in range(7):
+        answer(one, number)
+        answer(other, number)
+    name, stays = (client.get("/state").json()["rater"] for client in (one, other))
+    path, _, _ = write_ratings("toy")
+    before = read_ratings(path)
+    with pytest.raises(FactoryError, match="is no rater of toy"):
+        forget("toy", "nobody")
+    assert read_ratings(path) == before
+    assert forget("toy", name) == (path, 7)
+    assert read_ratings(path) == [row for row in before if row["rater"] == stays] != []
+    assert name.encode() not in b"".join(file.read_bytes() for file in (RATERS / "toy").glob("answers.sqlite*"))
+    left = path.read_bytes()
+    assert write_ratings("toy") == (path, 1, 7)
+    assert path.read_bytes() == left
+    assert one.get("/state").status_code == 401
+    assert answer(other, 7).json()["done"] == 8
+    with pytest.raises(FactoryError, match="is no rater of toy"):
+        forget("toy", name)
 
 
 # Who may ask what ----------------------------------------------------------------------------------------------------
