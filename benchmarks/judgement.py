@@ -11,6 +11,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -46,8 +47,9 @@ def rows(study: Study, rng: np.random.Generator) -> list[dict[str, str]]:
                 order += 1
                 means = _MEAN[role] + taste + quality[role][sample] + rng.normal(0, _WHIM, 2)
                 natural, real = np.clip(np.round(means), 1, 5).astype(int)
-                says = "yes" if _D[role] + ready + visible[role][sample] + rng.normal() > 0 else "no"
-                told = {"naturalness": str(natural), "realism": str(real), "fake": says}
+                seems = _D[role] + ready + visible[role][sample] + rng.normal()
+                says = "yes" if seems > 0 else "no"
+                told = {"naturalness": str(natural), "realism": str(real), "fake": says, "confidence": str(int(_sure(seems)))}
                 right = str(int((says == "yes") == (role == "forgery")))
                 found += list(_trial(rater, order, f"{role}{sample}", role, told, right))
         for sample in rng.permutation(study.samples)[:PAIRS]:
@@ -81,9 +83,14 @@ def clicked(raters: int, rng: np.random.Generator) -> list[dict[str, str]]:
 
 def _trial(rater: int, order: int, sample: str, role: str, told: dict[str, str], right: str) -> Iterator[dict[str, str]]:
     for question, answer in told.items():
-        opinion = question in ("naturalness", "realism") and role != ""
+        opinion = question == "confidence" or (question in ("naturalness", "realism") and role != "")
         values = (f"{rater:04d}", str(order), question, sample, "", role and f"{role}_method", "video", role)
         yield dict(zip(COLUMNS, (*values, answer, str(int(not role)), "" if opinion else right, "6.00"), strict=True))
+
+
+def _sure(seems: Any) -> Any:
+    """1 to 5, by how far it seems from neither real nor fake."""
+    return np.clip(1 + np.floor(2 * np.abs(seems)), 1, 5)
 
 
 def _found_at() -> float:
@@ -103,6 +110,9 @@ def truth() -> dict[str, float]:
     taste = rng.normal(0, _TASTE, count)
     alone = (_QUALITY**2 + _WHIM**2) ** 0.5
     same = {role: np.clip(np.round(taste + rng.normal(mean, alone, count)), 1, 5) for role, mean in _MEAN.items()}
+    ready, apart = rng.normal(0, _READY, count), (1 + _VISIBLE**2) ** 0.5
+    seems = {role: ready + rng.normal(d, apart, count) for role, d in _D.items()}
+    rated = {role: np.sign(each) * _sure(each) for role, each in seems.items()}
     wide = (1 + _READY**2 + _VISIBLE**2) ** 0.5
     called = {role: float(norm.cdf(d / wide)) for role, d in _D.items()}
     return {
@@ -113,6 +123,8 @@ def truth() -> dict[str, float]:
         "deceived": (1 - called["forgery"] + called["control"]) / 2,
         "d_prime": (_D["forgery"] - _D["control"]) / wide,
         "two_afc": _FOUND,
+        "confidence": float(_sure(seems["forgery"]).mean()),
+        "rated_auc": float((np.sign(rated["forgery"] - rated["control"]) + 1).mean() / 2),
     }
 
 

@@ -127,6 +127,7 @@ async def _rater(seen: Load, port: int, token: str, trials: int) -> None:
             for media in state["trial"]["media"]:
                 (await asked("GET", media["url"], headers={"Range": "bytes=0-65535"})).raise_for_status()
             scales = {"naturalness": rng.randint(1, 5), "realism": rng.randint(1, 5), "fake": rng.choice(["yes", "no"])}
+            scales["confidence"] = rng.randint(1, 5)
             given = scales if state["trial"]["kind"] == "single" else {"pair": rng.choice(["left", "right"])}
             told = await asked("POST", "/answer", json={"number": number, "given": given, "seconds": 5.0})
             state = told.raise_for_status().json()

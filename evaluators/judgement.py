@@ -77,6 +77,8 @@ class Figures:
     deceived: Estimate
     d_prime: Estimate
     two_afc: Estimate
+    confidence: Estimate
+    rated_auc: Estimate
     alpha_naturalness: Estimate
     alpha_realism: Estimate
     alpha_fake: Estimate
@@ -156,10 +158,12 @@ def judged(rows: Iterable[Mapping[str, str]]) -> Judgement:
 def _rater(name: str, trials: Sequence[Rows]) -> Rater:
     catches = [rows for rows in trials if rows[0]["catch"] == "1" and not rows[0]["role"]]
     repeats = [rows for rows in trials if rows[0]["catch"] == "1" and rows[0]["role"]]
-    passed = sum(all(row["right"] == "1" for row in rows) for rows in catches)
+    passed = sum(all(row["right"] == "1" for row in rows if row["question"] != "confidence") for rows in catches)
     chance = at_least(passed, [CHANCE_PAIR if _kind(rows) == "pair" else CHANCE_SINGLE for rows in catches])
     pairs = [rows[0]["answer"] for rows in trials if _kind(rows) == "pair"]
-    singles = [tuple(row["answer"] for row in rows) for rows in trials if _kind(rows) == "single"]
+    singles = [
+        tuple(row["answer"] for row in rows if row["question"] != "confidence") for rows in trials if _kind(rows) == "single"
+    ]
     seconds = [float(rows[0]["seconds"]) for rows in trials]
     fast = sum(float(rows[0]["seconds"]) < LEAST_SECONDS[_kind(rows)] for rows in trials)
     left = pairs.count("left")
@@ -179,7 +183,7 @@ def _rater(name: str, trials: Sequence[Rows]) -> Rater:
             reasons.append(f"gave the same answers to {most} of {len(singles)} samples")
     if len(pairs) >= _LEAST_PAIRS and 2 * at_least(max(left, len(pairs) - left), [0.5] * len(pairs)) < _POSITION_P:
         reasons.append(f"chose the left of {left} of {len(pairs)} pairs, on whose sides chance decides")
-    agrees = [all(row["right"] == "1" for row in rows) for rows in repeats]
+    agrees = [all(row["right"] == "1" for row in rows if row["question"] != "confidence") for rows in repeats]
     return Rater(
         name=name,
         trials=len(trials),
@@ -219,13 +223,16 @@ def _figures(own: Rows, controls: Rows, compared: Rows) -> Figures:
         deceived=_deceived(yes, no),
         d_prime=_d_prime(yes, no),
         two_afc=_share(_answers(own, "pair")),
+        confidence=_mean(_answers(own, "confidence")),
+        rated_auc=_superiority(_answers(own, "rated"), _answers(controls, "rated")),
         **{f"alpha_{name}": _agreement(compared, name) for name in ("naturalness", "realism", "fake")},
     )
 
 
 @dataclass(frozen=True)
 class _Answers:
-    """Of one question: who said what of which sample. `fake` is 1 for yes; `pair` 1 where the fake was found."""
+    """Of one question: who said what of which sample. `fake` is 1 for yes; `pair` 1 where the fake was found; `rated` is
+    `confidence`, negative for real."""
 
     raters: tuple[str, ...]
     samples: tuple[str, ...]
@@ -248,8 +255,12 @@ class _Answers:
 
 
 def _answers(rows: Rows, question: str) -> _Answers:
-    rows = [row for row in rows if row["question"] == question]
-    if question == "pair":
+    said = {(row["rater"], row["order"]): row["answer"] for row in rows if row["question"] == "fake"}
+    asked = "confidence" if question == "rated" else question
+    rows = [row for row in rows if row["question"] == asked]
+    if question == "rated":
+        values = [float(row["answer"]) * (1 if said[row["rater"], row["order"]] == "yes" else -1) for row in rows]
+    elif question == "pair":
         values = [float(row["right"]) for row in rows]
     elif question == "fake":
         values = [float(row["answer"] == "yes") for row in rows]

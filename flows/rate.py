@@ -64,6 +64,7 @@ class _Single(_Message):
     naturalness: Annotated[int, Field(ge=1, le=5)]
     realism: Annotated[int, Field(ge=1, le=5)]
     fake: Literal["yes", "no"]
+    confidence: Annotated[int, Field(ge=1, le=5)]
 
 
 class _Pair(_Message):

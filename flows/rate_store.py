@@ -35,9 +35,9 @@ RATERS = Path("data/raters")
 RATINGS = Path("data/ratings")
 
 Given = Mapping[str, int | str]
-"""A trial's answers by question: `naturalness` and `realism` 1 to 5 and `fake` yes or no, or `pair`, left or right."""
+"""A trial's answers by question: `naturalness`, `realism`, `confidence` 1 to 5, `fake` yes or no, or `pair`, left or right."""
 
-_QUESTIONS = ("naturalness", "realism", "fake", "pair")
+_QUESTIONS = ("naturalness", "realism", "fake", "confidence", "pair")
 _SCHEMA = """
 CREATE TABLE release (name TEXT NOT NULL, digest TEXT NOT NULL, secret BLOB NOT NULL) STRICT;
 CREATE TABLE sample (
@@ -297,6 +297,8 @@ class Store:
 
     def _right(self, rater: str, trial: Trial, fake: Shown, question: str, answer: int | str) -> str:
         """`1` or `0`; nothing for opinions. Of a scrambled sample, none may be above 3; of a repeated one, a step away."""
+        if question == "confidence":
+            return ""
         if trial.kind == "pair":
             return str(int((answer == "left") == (trial.left == fake.sample_id)))
         if trial.catch == "repeat":

@@ -69,7 +69,7 @@ PROMISES = {
 }
 """What each check of the audit is about."""
 
-OPINIONS = ("naturalness", "realism", "realism_score", "called_fake", "deceived", "d_prime", "two_afc")
+OPINIONS = ("naturalness", "realism", "realism_score", "called_fake", "deceived", "d_prime", "two_afc", "rated_auc")
 """Figures of `evaluators.judgement` that are shown."""
 
 _TEMPLATE = Path(__file__).with_name("report_page.html")

@@ -98,6 +98,30 @@ def test_detection_is_hautus_and_hype() -> None:
     assert found.value == pytest.approx(2 * norm.ppf(8.5 / 9))  # not infinite
 
 
+def test_confidence_orders_answers_from_certainly_real_to_certainly_fake() -> None:
+    told = []
+    for rater, sure in (("a", "5211"), ("b", "3322")):
+        told += said(rater, "fake", {"f1": "yes", "f2": "no", "c1": "yes", "c2": "no"})
+        told += [each | {"question": "confidence", "answer": s} for each, s in zip(told[-4:], sure, strict=True)]
+        told += passed(rater)
+    figures = judged(told).overall
+    assert figures.confidence.value == 13 / 4
+    # a: 5 > 1, 5 > -1, -2 < 1, -2 < -1; b: 3 > 2, 3 > -2, -3 < 2, -3 < -2
+    assert figures.rated_auc.value == 0.5
+    sure_of_it = [
+        each | {"answer": "1"} if (each["question"], each["sample_id"]) == ("confidence", "f2") else each for each in told
+    ]
+    # -1 against 1 and -1, -1 against 2 and -2
+    assert judged(sure_of_it).overall.rated_auc.value == pytest.approx((2 + 0.5 + 2 + 1) / 8)
+    (first, _) = judged(told).raters
+    assert (first.caught, first.catches) == (6, 6)
+    unsure = [
+        each | {"question": "confidence", "answer": "1", "right": ""} for each in passed("a") if each["question"] == "fake"
+    ]
+    assert judged([*told, *unsure]).raters[0].caught == 6
+    assert judged([each for each in told if each["question"] != "confidence"]).overall.rated_auc == Estimate()
+
+
 def test_a_unanimous_answer_has_an_interval_and_one_rater_has_none() -> None:
     answers = {f"f{number}": "1" for number in range(10)}
     both = judged([*said("a", "pair", answers), *passed("a"), *said("b", "pair", answers), *passed("b")]).overall.two_afc

@@ -218,7 +218,7 @@ def enter(client: TestClient, token: str, session: str = "") -> Any:
 
 def answer(client: TestClient, number: int, **given: Any) -> Any:
     kind = client.get("/state").json()["trial"]["kind"]
-    plain = {"naturalness": 4, "realism": 3, "fake": "yes"} if kind == "single" else {"pair": "left"}
+    plain = {"naturalness": 4, "realism": 3, "fake": "yes", "confidence": 2} if kind == "single" else {"pair": "left"}
     return client.post("/answer", json={"number": number, "given": given or plain, "seconds": 3.5})
 
 
@@ -274,13 +274,17 @@ def test_answers_are_taken_in_order_and_once(study: Study) -> None:
     assert answer(client, 0).json()["done"] == 1
     state = client.get("/state").json()
     first = study.store.progress(state["rater"]).trials[0]
-    given = {"naturalness": 4, "realism": 3, "fake": "yes"} if first.kind == "single" else {"pair": "left"}
+    given = {"naturalness": 4, "realism": 3, "fake": "yes", "confidence": 2} if first.kind == "single" else {"pair": "left"}
     same = client.post("/answer", json={"number": 0, "given": given, "seconds": 9.0})
     assert (same.status_code, same.json()["done"]) == (200, 1)  # the first acknowledgement was lost
     other = given | ({"fake": "no"} if first.kind == "single" else {"pair": "right"})
     late = client.post("/answer", json={"number": 0, "given": other, "seconds": 9.0})
     assert (late.status_code, late.json()["done"]) == (409, 1)  # another tab was first
-    wrong = {"pair": "left"} if state["trial"]["kind"] == "single" else {"naturalness": 1, "realism": 1, "fake": "no"}
+    wrong = (
+        {"pair": "left"}
+        if state["trial"]["kind"] == "single"
+        else {"naturalness": 1, "realism": 1, "fake": "no", "confidence": 2}
+    )
     assert client.post("/answer", json={"number": 1, "given": wrong, "seconds": 1.0}).status_code == 422
     assert json.loads(study.store._link.execute("SELECT given FROM answer").fetchall()[0][0]) == given
     assert client.get("/state").json()["done"] == 1
@@ -289,9 +293,11 @@ def test_answers_are_taken_in_order_and_once(study: Study) -> None:
 @pytest.mark.parametrize(
     "body",
     [
-        {"number": 0, "given": {"naturalness": 6, "realism": 1, "fake": "no"}, "seconds": 1.0},
-        {"number": 0, "given": {"naturalness": 1, "realism": 1}, "seconds": 1.0},
-        {"number": 0, "given": {"naturalness": 1, "realism": 1, "fake": "no", "pair": "left"}, "seconds": 1.0},
+        {"number": 0, "given": {"naturalness": 6, "realism": 1, "fake": "no", "confidence": 2}, "seconds": 1.0},
+        {"number": 0, "given": {"naturalness": 1, "realism": 1, "confidence": 2}, "seconds": 1.0},
+        {"number": 0, "given": {"naturalness": 1, "realism": 1, "fake": "no"}, "seconds": 1.0},
+        {"number": 0, "given": {"naturalness": 1, "realism": 1, "fake": "no", "confidence": 0}, "seconds": 1.0},
+        {"number": 0, "given": {"naturalness": 1, "realism": 1, "fake": "no", "confidence": 2, "pair": "left"}, "seconds": 1.0},
         {"number": 0, "given": {"pair": "both"}, "seconds": 1.0},
         {"number": -1, "given": {"pair": "left"}, "seconds": 1.0},
         {"number": 0, "given": {"pair": "left"}, "seconds": -1.0},
@@ -342,6 +348,8 @@ def test_the_table_of_answers(study: Study) -> None:
             assert row["right"] == ""
         elif row["question"] == "fake" and row["catch"] == "0":
             assert row["right"] == str(int(row["role"] == "forgery"))
+        elif row["question"] == "confidence":
+            assert (row["answer"], row["right"]) == ("2", "")
         elif scrambled and row["question"] != "pair":
             assert row["right"] == {"naturalness": "0", "realism": "1", "fake": "1"}[row["question"]]
         elif row["catch"] == "1" and not scrambled:
@@ -555,7 +563,7 @@ def by_key(browser: Browser) -> dict[str, Any]:
     if browser.ask("state.trial.kind") == "pair":
         browser.key("ArrowRight", 39)
     else:
-        for key in "42f":
+        for key in "42f2":
             browser.key(key, ord(key.upper()), key)
     given: dict[str, Any] = browser.ask("trial.given")
     browser.key("Enter", 13, "\r")
@@ -568,7 +576,7 @@ def test_the_keyboard_is_enough_and_a_reload_goes_on(running: Running, browser: 
     begin(browser, link)
     assert browser.ask("location.href") == f"http://127.0.0.1:{running.port}/"  # the invitation isn't left to be seen
     given = [by_key(browser) for _ in range(4)]
-    assert {"naturalness": 4, "realism": 2, "fake": "yes"} in given
+    assert {"naturalness": 4, "realism": 2, "fake": "yes", "confidence": 2} in given
     browser.open(f"http://127.0.0.1:{running.port}/")
     until(browser, "!document.getElementById('welcome').hidden")
     assert "Go on with 5 of 45" in browser.ask("document.getElementById('begin').textContent")
@@ -580,9 +588,9 @@ def test_the_keyboard_is_enough_and_a_reload_goes_on(running: Running, browser: 
     browser.key("5", 53, "5")
     browser.key("Enter", 13, "\r")  # nothing is sent before all is answered
     browser.key("Backspace", 8)
-    for key in "13r":
+    for key in "13r2":
         browser.key(key, ord(key.upper()), key)
-    assert browser.ask("trial.given") == {"naturalness": 1, "realism": 3, "fake": "no"}
+    assert browser.ask("trial.given") == {"naturalness": 1, "realism": 3, "fake": "no", "confidence": 2}
     rater = browser.ask("state.rater")
     while browser.ask("state.trial !== null"):
         by_key(browser)
@@ -629,9 +637,9 @@ def test_touch_is_enough(running: Running, browser: Browser) -> None:
             tap("document.querySelector('[data-pair=left]')")
             expected: dict[str, Any] = {"pair": "left"}
         else:
-            for name, value in (("naturalness", 2), ("realism", 5), ("fake", "no")):
+            for name, value in (("naturalness", 2), ("realism", 5), ("fake", "no"), ("confidence", 2)):
                 tap(f"document.querySelector('input[name={name}][value=\"{value}\"]').parentElement")
-            expected = {"naturalness": 2, "realism": 5, "fake": "no"}
+            expected = {"naturalness": 2, "realism": 5, "fake": "no", "confidence": 2}
         until(browser, "!document.getElementById('next').disabled")
         assert browser.ask("trial.given") == expected
         assert browser.ask("document.documentElement.scrollWidth") <= 390
@@ -651,7 +659,7 @@ def test_two_tabs_of_a_rater_answer_a_trial_once(running: Running, browser: Brow
         if other.ask("state.trial.kind") == "pair":
             other.key("ArrowLeft", 37)
         else:
-            for key in "11r":
+            for key in "11r5":
                 other.key(key, ord(key.upper()), key)
         other.key("Enter", 13, "\r")
         until(other, "state.done === 1")
@@ -664,7 +672,7 @@ def test_two_tabs_of_a_rater_answer_a_trial_once(running: Running, browser: Brow
 def test_an_answer_waits_for_a_server_that_is_away(running: Running, browser: Browser) -> None:
     begin(browser, running.link())
     browser.do("Network.emulateNetworkConditions", offline=True, latency=0, downloadThroughput=-1, uploadThroughput=-1)
-    for key in "4", "2", "f", "ArrowRight":
+    for key in "4", "2", "f", "5", "ArrowRight":
         browser.key(key, ord(key.upper()) if len(key) == 1 else 39, key if len(key) == 1 else "")
     browser.key("Enter", 13, "\r")
     until(browser, "document.getElementById('said').textContent.startsWith('Not saved yet')")

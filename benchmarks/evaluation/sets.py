@@ -4,8 +4,9 @@
 
 Parts are whole (from files to figures), resize (clean-fid's, by both), distance (the Fréchet step alone) and again (scoring
 anew where one pair of a hundred changed); without one, all. The weights are random, in pytorch-fid's format, as the cost
-doesn't depend on them. Photographs are cut-outs of those that come with scikit-image, 256 pixels wide. CPU seconds. torch-fidelity
-and clean-fid are left out where they aren't installed (`pip install --no-deps torch-fidelity==0.4.0 clean-fid==0.1.35`).
+doesn't depend on them. Photographs are cut-outs of those that come with scikit-image, 256 pixels wide. CPU seconds.
+torch-fidelity and clean-fid are left out where they aren't installed (`pip install --no-deps torch-fidelity==0.4.0
+clean-fid==0.1.35`).
 """
 
 import argparse
