@@ -6,8 +6,8 @@ whether they are right about real and fake, so that no figure is made better by 
 All intervals are of 95 % and speak of other raters and other samples of the same kind. Raters are drawn anew, with repetition,
 and so are samples; the two bootstrap variances are added, and the chance in single answers, which is in both, is taken off once
 (Cameron, Gelbach and Miller, Journal of Business & Economic Statistics 29(2), 2011), but for opinions. Student's t with
-Satterthwaite's degrees of freedom stands in for the normal quantile, and no interval is narrower than that of as many
-independent answers. Fewer than two raters or two samples give none.
+Satterthwaite's degrees of freedom, those of what is left, stands in for the normal quantile, and no interval is narrower than
+that of as many independent answers. Fewer than two raters or two samples give none.
 """
 
 import csv
@@ -296,8 +296,10 @@ def _spread(statistic: Statistic, alone: float, raters: int, samples: Sequence[i
     both = by_rater + by_sample
     if both == 0:
         return 0.0, min(raters, least) - 1
-    freedom = both**2 / (by_rater**2 / (raters - 1) + by_sample**2 / (least - 1))
-    return float(max(both - alone, alone) ** 0.5), freedom
+    # Of the difference, as what is taken off is known and leaves the scatter of the rest: fewer than of the sum of both.
+    rest = max(both - alone, alone)
+    freedom = rest**2 / (by_rater**2 / (raters - 1) + by_sample**2 / (least - 1))
+    return float(rest**0.5), max(freedom, min(raters, least) - 1)
 
 
 def _quantile(freedom: float) -> float:

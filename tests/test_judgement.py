@@ -9,7 +9,21 @@ import pytest
 from scipy.stats import norm
 
 from benchmarks.judgement import Study, clicked, covered, kept, rows
-from evaluators.judgement import CHANCE_PAIR, CHANCE_SINGLE, COLUMNS, Estimate, Metric, alpha, at_least, judged, read_ratings
+from evaluators.judgement import (
+    CHANCE_PAIR,
+    CHANCE_SINGLE,
+    COLUMNS,
+    Estimate,
+    Metric,
+    Values,
+    _Answers,
+    _spread,
+    _weighted,
+    alpha,
+    at_least,
+    judged,
+    read_ratings,
+)
 
 # Krippendorff, Computing Krippendorff's Alpha-Reliability (2011), section C: four observers, twelve units, values missing.
 FOUR = (
@@ -147,6 +161,24 @@ def test_intervals_hold_what_they_promise() -> None:
     found = covered(Study(5, 12), 40)
     assert {name: share for name, (share, _) in found.items() if share < 35 / 40} == {}
     assert max(width for name, (_, width) in found.items() if name in ("called_fake", "two_afc", "realism_score")) < 0.6
+
+
+def test_what_is_left_of_chance_has_few_degrees_of_freedom() -> None:
+    """Coins: three equal variances, of which one is taken off, are known no better than by the fewer of raters and samples."""
+    rng = np.random.default_rng(2)
+    told = [(str(rater), str(sample)) for rater in range(10) for sample in range(24)]
+    raters, samples = zip(*told, strict=True)
+    answers = _Answers(raters, samples, ("video",) * 240, rng.integers(0, 2, 240).astype(float))
+    sums, counts = answers.tables([str(rater) for rater in range(10)])
+    alone = float(answers.values.var() / 240)
+
+    def share(r: Values, s: Values) -> Values:
+        return _weighted(sums, r, s) / _weighted(counts, r, s)
+
+    (error, freedom), (whole, more) = (_spread(share, off, 10, [24]) or (0, 0) for off in (alone, 0.0))
+    assert freedom == 9
+    assert more > 15
+    assert alone**0.5 <= error < whole
 
 
 def test_neither_order_nor_those_set_aside_change_a_figure() -> None:
