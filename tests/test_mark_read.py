@@ -274,7 +274,7 @@ def test_unmarked_files_are_never_read_as_ours(tmp_path: Path) -> None:
 
 def test_a_known_payload_stands_out_where_it_can_no_longer_be_read(tmp_path: Path) -> None:
     path, bare = tmp_path / "a.png", tmp_path / "b.png"
-    write_image(path, jpeg(marked(256)[:128, :128], 23))
+    write_image(path, jpeg(marked(256)[:128, :128], 15))
     write_image(bare, photograph(256)[:128, :128])
     assert not read(path, KEYS).found
     there, absent = matched(path, KEY, mark_for(256)), matched(bare, KEY, mark_for(256))

@@ -21,7 +21,17 @@ from forgeline.video import open_video
 from watermark.evidence import score
 from watermark.keys import DEMO, MasterKey, master
 from watermark.payload import Mark, code_length, decode
-from watermark.sound import bits_for_sound, mark_sound, needed, read_sound, sound_bits, sound_carries, sound_matched
+from watermark.sound import (
+    _hull,
+    _spectra,
+    bits_for_sound,
+    mark_sound,
+    needed,
+    read_sound,
+    sound_bits,
+    sound_carries,
+    sound_matched,
+)
 
 GRID = Path(__file__).parents[2] / "shared" / "media" / "grid"
 DEMO_KEY = master(DEMO)
@@ -156,7 +166,7 @@ def test_the_change_is_faint_and_stays_within_the_carriers_band_and_the_hosts_ti
     host = voice(6, 44100, seed=3)
     host.samples[44100:88200] = 0
     change = mark_sound(host, KEY, LONG).samples - host.samples
-    assert 20 <= 10 * np.log10(np.mean(host.samples**2) / np.mean(change**2)) <= 40
+    assert 18 <= 10 * np.log10(np.mean(host.samples**2) / np.mean(change**2)) <= 40
     spectrum = np.abs(np.fft.rfft(change)) ** 2
     height = np.fft.rfftfreq(len(change), 1 / 44100)
     assert spectrum[(height < 200) | (height > 4200)].sum() < 1e-3 * spectrum.sum()
@@ -164,10 +174,23 @@ def test_the_change_is_faint_and_stays_within_the_carriers_band_and_the_hosts_ti
     assert np.std(before) < 1e-3 * np.std(after)
 
 
-def test_code_bits_that_the_sound_speaks_against_are_mended(marked: Sound) -> None:
-    host = voice(6, 22050).samples
-    # A mark with all code bits equally strong holds at 24.0 dB only.
-    assert 10 * np.log10(np.mean(host**2) / np.mean((marked.samples - host) ** 2)) > 25
+def test_code_bits_that_the_sound_speaks_against_are_mended(marked: Sound, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A mark of the same strength with all code bits alike stands out less."""
+    monkeypatch.setattr("watermark.sound._ROUNDS", 0)
+    even = mark_sound(voice(6, 22050), KEY, LONG)
+    one, other = (np.std(each.samples - voice(6, 22050).samples) for each in (even, marked))
+    assert one == pytest.approx(other, rel=0.1)
+    assert sound_matched(marked, KEY, LONG) > sound_matched(even, KEY, LONG) + 0.3
+
+
+def test_a_rendered_voice_is_marked_as_strongly_as_a_recorded_one() -> None:
+    """It would do with less, in its silence and without breath; a mark as faint as each allows would say which it is."""
+    rendered = voice(6, 16000, seed=4)
+    room = np.random.default_rng(5).normal(0, 0.02, len(rendered.samples)).astype(np.float32)
+    for host in (rendered, Sound(rendered.samples + room, 16000), Sound(rendered.samples / 9, 16000)):
+        change = mark_sound(host, KEY, LONG).samples - host.samples
+        carried, allowed = ((np.abs(each) ** 2).sum() for each in (_spectra(change), _hull(_spectra(host.samples))))
+        assert 10 * np.log10(carried / allowed) == pytest.approx(-11, abs=0.5)
 
 
 def test_the_reading_tells_the_speed_and_where_the_carrier_begins(marked: Sound) -> None:

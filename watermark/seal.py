@@ -41,6 +41,7 @@ SUFFIX: dict[MediaType, str] = {"video": ".mp4", "image": ".png", "audio": ".fla
 _VARIANT_DB = (None, 44.0, 42.0, 40.0, 38.0, 36.0, 34.0, 32.0)
 """What is added to a variant by turns until its mark is found: at first nothing."""
 
+_DIGITS = {"mark_psnr": 2}
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
@@ -112,7 +113,8 @@ class Sealed:
             phonemes=self.phonemes or sample.phonemes,
             sha256=self.sha256,
             bytes=self.bytes,
-            scores={name: round(value, 3) for name, value in scores.items() if value is not None},
+            # An image's strength is set to a hundredth: finer, and its rounding would be taken for a difference.
+            scores={name: round(value, _DIGITS.get(name, 3)) for name, value in scores.items() if value is not None},
         )
 
 

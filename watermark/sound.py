@@ -7,8 +7,9 @@ over many frequencies with signs of the shard's key.
 
 The reader evens out the short-time spectrum, adds up all periods, and finds their beginning by one correlation. Where
 that fails it searches for another speed of playing. The marker looks at its own result through the reader's eyes: it
-strengthens the code bits that this very sound speaks against, and starts faint and grows stronger until the mark reads
-through noise like a codec's.
+strengthens the code bits that this very sound speaks against. How strong the whole is beside its host is always the same,
+enough for a recorded voice through noise like a codec's: a rendered voice would do with less, and a mark that were as faint as
+its voice allows would tell the two apart.
 """
 
 import hashlib
@@ -61,11 +62,8 @@ _SILENT = 10 ** (-65 / 20)  # of full scale: quieter frames keep nothing through
 _LOUD_S = {64: 2.0, 32: 1.2}  # seconds that must not be silent
 
 _PART_S = 15  # long sound is marked in parts of about this length, each for itself
-_STRENGTHS_DB = tuple(-23 + 0.8 * step for step in range(16))  # carrier over host, band by band
+_STRENGTH_DB = -11.0  # carrier over host, band by band
 _ROUNDS = 3
-# The mark must read through noise that follows the host, as codecs leave it, and fainter noise of all frequencies.
-_NOISE_DB, _WHITE_DB = -8, -28
-_HELD, _HELD_PEAK = 0.88, 8.0  # of a perfect score; standard deviations
 
 _FALSE = 1e-6  # unmarked files that may be read as marked, of all; every hypothesis that may be tried is counted
 _SHORTEST = _RATE  # samples; less is not looked at
@@ -268,42 +266,21 @@ def _shuffled(secret: bytes, purpose: str, count: int) -> NDArray[np.intp]:
 
 
 def _change(host: Spectra, first: int, key: ShardKey, mark: Mark) -> Spectra:
-    """What to add to a part of the host that starts with frame `first`: as faint as reads through noise."""
+    """What to add to a part of the host that starts with frame `first`, the weak code bits mended."""
     plan = layout(key.layout, mark.bits)
     every = signs(key, mark.bits)
     code = 1 - 2 * encode(payload(mark, key.secret)).astype(np.float32)
     turns = (np.arange(len(host)) + first) % _CYCLE
-    hull = _hull(host)
-    size = np.abs(host)
-    white = 10 ** (_WHITE_DB / 20) * np.sqrt(np.mean(size * size))
-    noise = _noise(*host.shape) * np.hypot(10 ** (_NOISE_DB / 20) * cv2.blur(size, (9, 3)), white).astype(np.float32)
-
-    def fitted(strength_db: float) -> tuple[Spectra, bool]:
-        """The change of one strength, the weak code bits mended, and whether it holds."""
-        scaled = hull * np.float32(10 ** (strength_db / 20))
-        gains = np.ones(len(code), np.float32)
-        for _ in range(_ROUNDS):
-            change = scaled * _carrier(plan, every * (code * gains)[plan.code_bit])[turns]
-            read = plan.soft(_folded(plan, _whitened(host + change), first), every) * code
-            mean = max(float(read.mean()), 1e-6)
-            gains = np.clip(gains + 0.7 * (mean - read) / mean, 0.1, 4).astype(np.float32)
-            gains /= np.sqrt(np.mean(gains * gains))
+    scaled = _hull(host) * np.float32(10 ** (_STRENGTH_DB / 20))
+    gains = np.ones(len(code), np.float32)
+    for _ in range(_ROUNDS):
         change = scaled * _carrier(plan, every * (code * gains)[plan.code_bit])[turns]
-        bins = _folded(plan, _whitened(host + change + noise), first)
-        read = plan.soft(bins, every) * code
-        share = float(read.sum() / (np.linalg.norm(read) + 1e-12)) / np.sqrt(len(code))
-        return change, share >= _HELD and float(plan.fit(bins)[0]) >= _HELD_PEAK
-
-    low, high = 0, len(_STRENGTHS_DB) - 1
-    change = None
-    while low < high:  # the strongest is what remains where none holds
-        middle = (low + high) // 2
-        found, holds = fitted(_STRENGTHS_DB[middle])
-        if holds:
-            change, high = found, middle
-        else:
-            low = middle + 1
-    return fitted(_STRENGTHS_DB[-1])[0] if change is None else change
+        read = plan.soft(_folded(plan, _whitened(host + change), first), every) * code
+        mean = max(float(read.mean()), 1e-6)
+        gains = np.clip(gains + 0.7 * (mean - read) / mean, 0.1, 4).astype(np.float32)
+        gains /= np.sqrt(np.mean(gains * gains))
+    final: Spectra = scaled * _carrier(plan, every * (code * gains)[plan.code_bit])[turns]
+    return final
 
 
 def _hull(host: Spectra) -> NDArray[np.float32]:
@@ -331,16 +308,6 @@ def _carrier(plan: Layout, values: NDArray[np.float32]) -> Spectra:
     spectra = _spectra(np.concatenate([period[-_HOP:], period]))[1 : _CYCLE + 1]
     even: Spectra = spectra / np.sqrt(np.mean(np.abs(spectra) ** 2))
     return even
-
-
-@lru_cache(maxsize=4)
-def _noise(frames: int, bands: int) -> Spectra:
-    """(frames, bands) of unit variance, and always the same."""
-    words = _words(b"", "noise", frames * bands)
-    turn = np.exp(2j * np.pi * (words >> np.uint64(32)) / 2.0**32)
-    size = np.sqrt(-np.log(((words & np.uint64(0xFFFFFFFF)) + 1) / 2.0**32))  # Box and Muller 1958
-    noise: Spectra = (size * turn).astype(np.complex64).reshape(frames, bands)
-    return noise
 
 
 @dataclass(frozen=True)
