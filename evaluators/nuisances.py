@@ -5,6 +5,9 @@ None of it is the forgery, so none of it may tell the classes apart (`evaluators
 - `form` are facts that nothing of the content decides, such as codec, size and quantisation tables: a pair has the same.
 - `coding` are numbers that the content has a part in, such as bytes by kind of picture; `heard` those of the sound.
 - `background` looks at both files of a pair where neither was changed.
+- `crop` is where in the picture the face lies, and how large; `whole` what can be asked of pictures of different scenes.
+
+Some numbers are the forgery's own, whatever the chain does: their names begin with `TRAIT`, they are told, and fail nothing.
 
 Nothing is held but a few pictures at a time. What can't be read is a MediaError.
 """
@@ -26,9 +29,12 @@ from numpy.typing import NDArray
 from PIL import Image, JpegImagePlugin
 
 from forgeline.audio import open_sound
-from forgeline.clip import MediaType
+from forgeline.clip import MediaType, Picture
 from forgeline.errors import MediaError
+from forgeline.faces import CONFIDENCE, Face, FaceFinder
 from forgeline.hearing import traits
+from forgeline.image import open_image
+from forgeline.mesh import LEFT_EYE_CORNER, RIGHT_EYE_CORNER
 from forgeline.video import open_video, read_masks
 
 Plane = NDArray[np.float32]
@@ -42,6 +48,12 @@ MARGIN = 16
 
 LOOKS, SIDE = 4, 32
 """How many pieces of the background of a pair are kept for a net, and their side in pixels."""
+
+TRAIT = "trait: "
+"""How the names of numbers begin that belong to the forgery."""
+
+MOMENTS, RUN = 3, 3
+"""At how many moments of a film the face is looked at, evenly from its beginning to its end, and in how many pictures each."""
 
 _ENC_PARAMS = ((0, 4, np.uint32), (8, 24, np.uint64), (28, 32, np.int32))  # blocks; where they begin, bytes of each; quantiser
 _LEAST = 0.05  # of the picture, else there is no background to speak of
@@ -88,6 +100,65 @@ def heard(path: Path, media_type: MediaType) -> Numbers:
         return {}
     sound = (open_sound if media_type == "audio" else open_video)(path).sound()
     return asdict(traits(sound)) if sound is not None else {}
+
+
+def crop(path: Path, media_type: MediaType, finder: FaceFinder) -> Numbers:
+    """How the largest face lies in its picture; a confidence of 0 alone where none is found. Raises MediaError.
+
+    `size` is the logarithm of the face's width, measured along the line of the eyes where no mouth or chin moves it, by the
+    picture's shorter side; `across` and `down` are where the middle between the outer corners of the eyes lies, as shares of
+    the sides. Of films these are means over the moments, and `change of size` and `change of place` (in widths) their
+    deviation. Traits are the detector's confidence, and of films `landmark jitter`: the logarithm of the mean second difference
+    of all points over three pictures in a row, in widths.
+    """
+    sure, sizes, places, jitters = [], [], [], []
+    known: Face | None = None
+    for run in _runs(path, media_type):
+        sure.append(finder.confidence(run[0]))
+        meshes = []
+        if known is not None:  # of some moments ago: a pass to get where it is now
+            known = finder.follow(run[0], known)
+        for picture in run:
+            face = finder.follow(picture, known) if known is not None else None
+            if face is None or face.score < CONFIDENCE:
+                face = next(iter(finder.find(picture)), None)
+            known = face
+            if face is not None:
+                meshes.append(face.mesh[:, :2].astype(np.float64))
+        if not meshes:
+            continue
+        height, width = run[0].shape[:2]
+        side = _width(meshes[0])
+        sizes.append(np.log2(side / min(height, width)))
+        places.append((meshes[0][LEFT_EYE_CORNER] + meshes[0][RIGHT_EYE_CORNER]) / 2 / (width, height))
+        if len(meshes) == len(run) >= 3:
+            twice = np.diff(meshes, 2, axis=0)
+            jitters.append(float(np.linalg.norm(twice, axis=2).mean()) / side)
+    found = {f"{TRAIT}detector confidence": float(np.mean(sure)) if sure else 0.0}
+    if sizes:
+        middles = np.array(places)
+        found |= {"size": float(np.mean(sizes)), "across": float(middles[:, 0].mean()), "down": float(middles[:, 1].mean())}
+    if len(sizes) > 1:
+        found["change of size"] = float(np.std(sizes))
+        found["change of place"] = float(np.linalg.norm(middles.std(0)) / 2 ** np.mean(sizes))
+    if jitters:
+        found[f"{TRAIT}landmark jitter"] = _log(float(np.mean(jitters)))
+    return found
+
+
+def whole(path: Path) -> Numbers:
+    """What can be asked of an image whose control shows another scene. Raises MediaError.
+
+    `blocks` is by how much steps every 8 pixels, from 0 on, are larger than from any other beginning: what a JPEG leaves, and a
+    net that paints seldom. Brightness, colours and detail are traits of who painted it, and so are grids of 2, 8 and 16 as such:
+    nets that double their size step by step leave them, too.
+    """
+    (seen,) = _looked_at(path, "image")
+    numbers = _numbers(seen, np.ones(seen.luma.shape, np.bool_))
+    above = [
+        numbers.get(f"grid of 8 {axis}", 0.0) - numbers.get(f"shifted grid of 8 {axis}", 0.0) for axis in ("columns", "rows")
+    ]
+    return {"blocks": max(min(above), 0.0)} | {f"{TRAIT}{name}": value for name, value in numbers.items()}
 
 
 def background(fake: Path, control: Path, masks: Sequence[Path], media_type: MediaType) -> Background:
@@ -323,6 +394,34 @@ def _plane(frame: av.VideoFrame, number: int) -> Plane:
     plane = frame.planes[number]
     rows = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)
     return rows[: plane.height, : plane.width].astype(np.float32)
+
+
+def _runs(path: Path, media_type: MediaType) -> Iterator[list[Picture]]:
+    """The pictures of each moment, in order; a short film has fewer."""
+    if media_type == "image":
+        yield [next(iter(open_image(path).pictures()))]
+        return
+    frames = open_video(path).frames
+    length = min(RUN, frames)
+    begins = sorted({round(at) for at in np.linspace(0, frames - length, MOMENTS)})
+    begins = [at for number, at in enumerate(begins) if not number or at - begins[number - 1] >= length]
+    run: list[Picture] = []
+    with _opened(path) as container:
+        for index, frame in enumerate(_frames(container)):
+            begin = max(at for at in begins if at <= index)
+            if index - begin < length:
+                run.append(np.asarray(frame.reformat(format="rgb24", threads=1).to_ndarray(), np.uint8))
+            if len(run) == length:
+                yield run
+                run = []
+                if begin == begins[-1]:
+                    return
+
+
+def _width(mesh: NDArray[np.float64]) -> float:
+    along = mesh[LEFT_EYE_CORNER] - mesh[RIGHT_EYE_CORNER]
+    across = mesh @ (along / max(float(np.hypot(*along)), 1e-6))
+    return max(float(across.max() - across.min()), 1e-6)
 
 
 def _clear(masks: Sequence[Path], shape: tuple[int, int], media_type: MediaType) -> NDArray[np.bool_]:

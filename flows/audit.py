@@ -60,12 +60,12 @@ def audit(params: Params) -> bool:
         pairs = pairs_of(rows)
         found = measure(pairs)
         faults["sound"] = [*_sound(pairs, found)]
-        told_apart, undecided, table = shortcuts(pairs, found)
-        faults["shortcuts"] = [*found.faults, *told_apart]
+        asked = shortcuts(pairs, found)
+        faults["shortcuts"] = [*found.faults, *asked.failed]
         record: dict[str, dict[str, Any]] = {
             name: {"passed": not found, "found": len(found), "first": found[:_SHOWN]} for name, found in faults.items()
         }
-        record["shortcuts"] |= {"undecided": undecided, "table": table}
+        record["shortcuts"] |= {"undecided": asked.undecided, "table": asked.table, "told": asked.told}
         passed = all(r["passed"] for r in record.values())
         lost = Counter(s.reason for s in rows if s.reason is not None)
         told = {"passed": passed, "checks": record, "samples": len(rows), "dropped": dict(sorted(lost.items()))}

@@ -3,7 +3,8 @@
 Only what is no part of the forgery is measured: see `evaluators.nuisances` for what that is, `evaluators.shortcuts` for when a
 probe fails. Forgeries are compared with their controls by media type and variant: all methods together, and each method that
 has pairs enough by itself. Augmentations and null twins, which are real, are compared with nothing. A fully synthetic picture
-shows another scene than its control, so of these only how they are written and marked is asked.
+shows another scene than its control, so of these only what no scene decides is asked. What a forgery may rightly change, such
+as how sure a detector is of the face, is told beside the table and fails nothing.
 """
 
 import hashlib
@@ -11,6 +12,7 @@ import json
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -35,6 +37,7 @@ from flows import workspace
 from flows.items import Finished, Item, bring_up_to_date
 from forgeline.code import code_digest, library_versions
 from forgeline.errors import FactoryError, PromiseError
+from forgeline.faces import FaceFinder
 from forgeline.files import sha256_of, write_text
 from forgeline.hearing import Traits
 from forgeline.recipe import digest
@@ -130,8 +133,18 @@ def measure(pairs: Sequence[Pair]) -> Measured:
     return Measured(forms, numbers, backgrounds, faults)
 
 
-def shortcuts(pairs: Sequence[Pair], found: Measured) -> tuple[list[str], list[str], list[dict[str, Any]]]:
-    """What tells the classes apart, worst first; what is not decided; and the table of all that was asked, worst first.
+class Asked(NamedTuple):
+    """What tells the classes apart, worst first; what is not decided; the table of all that was asked, worst first; and one
+    alike of what belongs to the forgeries, whose verdict is "told"."""
+
+    failed: list[str]
+    undecided: list[str]
+    table: list[dict[str, Any]]
+    told: list[dict[str, Any]]
+
+
+def shortcuts(pairs: Sequence[Pair], found: Measured) -> Asked:
+    """Ask all probes of a release.
 
     A fact that nothing of the content decides fails as soon as one pair differs in it: these are all the release's pairs, and
     no sample of them.
@@ -142,6 +155,7 @@ def shortcuts(pairs: Sequence[Pair], found: Measured) -> tuple[list[str], list[s
         for method in (ALL, pair.fake.method):
             groups[pair.fake.media_type, pair.fake.variant, method].append(pair)
     asked: list[tuple[tuple[str, str, str], Told]] = []
+    traits: list[tuple[tuple[str, str, str], Told]] = []
     table: list[dict[str, Any]] = []
     questions = []
     for group, some in sorted(groups.items()):
@@ -150,7 +164,8 @@ def shortcuts(pairs: Sequence[Pair], found: Measured) -> tuple[list[str], list[s
         elif len(some) < FEWEST_PAIRS or len({p.fake.method for p in groups[group[0], group[1], ALL]}) == 1:
             continue  # too few, or all that was asked about already
         told, question = _ask(group, some, found)
-        asked += [(group, one) for one in told]
+        for one in told:
+            (traits if one.factor.startswith(nuisances.TRAIT) else asked).append((group, one))
         questions += [question] if question is not None else []
     learned = bring_up_to_date(PROBES, questions, _train, "audit, probes")
     asked += [(_group(s.sample_id), one) for s in learned if s.reason is None for one in _told(s.scores)]
@@ -159,7 +174,10 @@ def shortcuts(pairs: Sequence[Pair], found: Measured) -> tuple[list[str], list[s
     table += [_line(group, one) for (group, _), one in zip(asked, judged, strict=True)]
     table.sort(key=_badness)
     failed = [_said(line) for line in table if line["verdict"] == "fails"]
-    return [*faults, *failed], list(_undecided(table)), table
+    # By itself: what is only told must not make the others' levels stricter.
+    aside = zip(traits, judge([one for _, one in traits]), strict=True)
+    told_of = sorted((_line(group, one) | {"verdict": "told"} for (group, _), one in aside), key=_badness)
+    return Asked([*faults, *failed], list(_undecided(table)), table, told_of)
 
 
 def _measure(job: Item) -> Finished:
@@ -171,6 +189,10 @@ def _measure(job: Item) -> Finished:
         facts = nuisances.form(path, sample.media_type)
         numbers = {f"picture: {name}": value for name, value in nuisances.coding(path, sample.media_type).items()}
         numbers |= {f"sound: {name}": value for name, value in nuisances.heard(path, sample.media_type).items()}
+        if sample.media_type != "audio" and sample.variant == "master":  # its variants' faces lie where its own do
+            numbers |= _named("crop", nuisances.crop(path, sample.media_type, _finder()))
+        if sample.media_type == "image":
+            numbers |= _named("whole", nuisances.whole(path))
     except (FactoryError, OSError) as error:
         return Finished(replace(sample, reason=str(error)), ())
     if bool(sample.audio_label) and "sound: samples" not in numbers:
@@ -197,6 +219,18 @@ def _compare(job: _Comparison) -> Finished:
         grain = np.zeros((2, 0), np.int8) if seen.grain is None else seen.grain
         np.savez_compressed(files[0], view=seen.view, grain=grain)
     return Finished(replace(fake, scores=_finite(scores)), tuple(files))
+
+
+@cache
+def _finder() -> FaceFinder:
+    return FaceFinder()
+
+
+def _named(group: str, numbers: Mapping[str, float]) -> Iterator[tuple[str, float]]:
+    """Numbers with the name of their group before their own; what is a trait says so first."""
+    for name, value in numbers.items():
+        trait = nuisances.TRAIT if name.startswith(nuisances.TRAIT) else ""
+        yield f"{trait}{group}: {name.removeprefix(trait)}", value
 
 
 def _same_scene(fake: Sample) -> bool:
@@ -238,6 +272,7 @@ def _ask(group: tuple[str, str, str], pairs: Sequence[Pair], found: Measured) ->
     numbers = np.array([[row.get(name, (np.nan, np.nan)) for name in factors] for row in rows], np.float64)
     numbers = numbers.reshape(len(rows), len(factors), 2).transpose(0, 2, 1)
     told = [ask(name, numbers[:, :, at], clips, people) for at, name in enumerate(factors)]
+    numbers = numbers[:, :, [not name.startswith(nuisances.TRAIT) for name in factors]]
     if all(_same_scene(p.fake) or p.fake.media_type == "audio" for p in pairs):
         for name in ("source", "target_id", "mark_key_id"):
             told.append(
@@ -260,16 +295,20 @@ def _ask(group: tuple[str, str, str], pairs: Sequence[Pair], found: Measured) ->
 def _row(pair: Pair, found: Measured) -> dict[str, tuple[float, float]]:
     """Every number of a pair: (fake, control)."""
     row = {}
-    if _same_scene(pair.fake) or pair.fake.media_type == "audio":
-        fake, control = (found.numbers[s.sample_id] for s in pair)
-        for name in fake.keys() | control.keys():
+    alike = _same_scene(pair.fake) or pair.fake.media_type == "audio"
+    fake, control = (found.numbers[s.sample_id] for s in pair)
+    for name in fake.keys() | control.keys():
+        if not (alike and name.removeprefix(nuisances.TRAIT).startswith("whole: ")):
             row[name] = fake.get(name, np.nan), control.get(name, np.nan)
+    if alike:
         seen = found.backgrounds.get(pair.fake.sample_id, {})
         for name in {name.partition(": ")[2] for name in seen}:
             row[f"background: {name}"] = seen.get(f"fake: {name}", np.nan), seen.get(f"control: {name}", np.nan)
     for name, missing in MARKS.items():
         if name in pair.fake.scores or name in pair.control.scores:
-            row[f"mark: {name}"] = pair.fake.scores.get(name, missing), pair.control.scores.get(name, missing)
+            # How well a mark is read depends on what it is laid on; how strong it was made must not.
+            mine = "mark: " if alike or name == "mark_psnr" else f"{nuisances.TRAIT}mark: "
+            row[f"{mine}{name}"] = pair.fake.scores.get(name, missing), pair.control.scores.get(name, missing)
     # Rows are sorted by id, so its digits say where in a release a sample stands.
     row["order"] = int(pair.fake.sample_id[:8], 16), int(pair.control.sample_id[:8], 16)
     return row
@@ -322,7 +361,7 @@ def _line(group: tuple[str, str, str], one: Judged) -> dict[str, Any]:
 
 
 def _badness(line: Mapping[str, Any]) -> tuple[Any, ...]:
-    order = ("fails", "undecided", "passes").index(line["verdict"])
+    order = ("fails", "undecided", "passes", "told").index(line["verdict"])
     return order, -(line["low"] or 0), -(line["auc"] or 0), line["media_type"], line["variant"], line["method"], line["factor"]
 
 

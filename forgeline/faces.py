@@ -106,6 +106,11 @@ class FaceFinder:
                 faces.append(face)
         return sorted(faces, key=lambda face: -_area(face.box))
 
+    def confidence(self, picture: Picture) -> float:
+        """How sure the detector is, in [0, 1], of the surest face that it sees in the whole picture; 0 for none."""
+        height, width = picture.shape[:2]
+        return max((sighting.score for sighting in self._detect(picture, (0, 0, width, height), 0.05)), default=0.0)
+
     def follow(self, picture: Picture, face: Face) -> Face:
         """The face that lies where `face` was in the picture before; its `score` says whether there is one."""
         mesh = face.mesh[:, :2]

@@ -135,7 +135,7 @@ def test_averaging_files_of_one_master_gives_its_template_away_but_no_payload(tm
     after, share = attacked(4)
     print(f"4 files: {share:.2f} of the template, tiles found in {located(after):.2f}")
     assert share < 0.6
-    assert located(after) > 0.9
+    assert located(after) > 0.8
     after, share = attacked(64)
     print(f"64 files: {share:.2f} of the template, tiles found in {located(after):.2f}")
     assert share > 0.9

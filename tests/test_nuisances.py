@@ -10,12 +10,14 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from evaluators.nuisances import LOOKS, MARGIN, SIDE, background, coding, form, heard
+from evaluators.nuisances import LOOKS, MARGIN, SIDE, TRAIT, background, coding, crop, form, heard, whole
 from forgeline.audio import write_sound
 from forgeline.clip import Picture, Sound
-from forgeline.errors import MediaError
+from forgeline.errors import MediaError, WeightsError
+from forgeline.faces import FaceFinder
 from forgeline.image import write_image
 from forgeline.video import Encoding, MaskWriter, VideoWriter
+from tests.people import drawn
 
 SIZE, FRAMES = 128, 30
 
@@ -209,3 +211,74 @@ def test_what_is_not_there_is_said_to_be(tmp_path: Path) -> None:
     for kind in ("video", "image", "audio"):
         with pytest.raises(MediaError, match="missing"):
             form(tmp_path / "missing", kind)  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def finder() -> FaceFinder:
+    try:
+        return FaceFinder()
+    except WeightsError as error:
+        pytest.skip(f"no face nets here: {error}")
+
+
+@pytest.fixture(scope="module")
+def me() -> list[Picture]:
+    pictures = list(drawn(1).pictures())
+    return (pictures * 14)[:14]
+
+
+def filmed(path: Path, pictures: list[Picture]) -> Path:
+    height, width = pictures[0].shape[:2]
+    with VideoWriter(path, width, height, Fraction(25), Encoding(crf=18, preset="veryfast", gop=12)) as out:
+        for each in pictures:
+            out.write(each)
+    return path
+
+
+def closer(seen: Picture, by: float, right: int = 0) -> Picture:
+    height, width = seen.shape[:2]
+    turn = np.array([[by, 0, (1 - by) * width / 2 + right], [0, by, (1 - by) * height / 2]])
+    return np.asarray(cv2.warpAffine(seen, turn, (width, height), borderMode=cv2.BORDER_REPLICATE), np.uint8)
+
+
+def test_a_closer_crop_shows_in_its_size_and_a_moved_one_in_its_place(
+    tmp_path: Path, finder: FaceFinder, me: list[Picture]
+) -> None:
+    plain = crop(filmed(tmp_path / "plain.mp4", me), "video", finder)
+    near = crop(filmed(tmp_path / "near.mp4", [closer(each, 1.2) for each in me]), "video", finder)
+    aside = crop(filmed(tmp_path / "aside.mp4", [closer(each, 1, 20) for each in me]), "video", finder)
+    assert near["size"] - plain["size"] == pytest.approx(np.log2(1.2), abs=0.04)
+    assert aside["across"] - plain["across"] == pytest.approx(20 / me[0].shape[1], abs=0.01)
+    assert aside["size"] == pytest.approx(plain["size"], abs=0.03)
+    assert plain[f"{TRAIT}detector confidence"] > 0.5
+
+
+def test_a_crop_that_grows_or_shakes_is_seen(tmp_path: Path, finder: FaceFinder, me: list[Picture]) -> None:
+    def of(name: str, pictures: list[Picture]) -> dict[str, float]:
+        return crop(filmed(tmp_path / f"{name}.mp4", pictures), "video", finder)
+
+    plain = of("plain", me)
+    grows = of("grows", [closer(each, 1 + at / 40) for at, each in enumerate(me)])
+    shakes = of("shakes", [closer(each, 1, 3 * (at % 2)) for at, each in enumerate(me)])
+    assert grows["change of size"] > plain["change of size"] + 0.08
+    assert shakes[f"{TRAIT}landmark jitter"] > max(grows[f"{TRAIT}landmark jitter"], plain[f"{TRAIT}landmark jitter"] + 1)
+
+
+def test_without_a_face_there_is_no_crop(tmp_path: Path, finder: FaceFinder) -> None:
+    write_image(tmp_path / "a.png", picture())
+    assert crop(tmp_path / "a.png", "image", finder).keys() == {f"{TRAIT}detector confidence"}
+    filmed(tmp_path / "a.mp4", [picture()] * 2)
+    assert crop(tmp_path / "a.mp4", "video", finder).keys() == {f"{TRAIT}detector confidence"}
+
+
+def test_of_a_whole_picture_a_jpegs_blocks_count_and_all_else_is_told(tmp_path: Path) -> None:
+    write_image(tmp_path / "plain.png", picture())
+    Image.fromarray(picture()).save(tmp_path / "once.jpg", quality=60)
+    once = np.asarray(Image.open(tmp_path / "once.jpg").convert("RGB"), np.uint8)
+    write_image(tmp_path / "once.png", once)
+    write_image(tmp_path / "cut.png", np.ascontiguousarray(once[3:, 3:]))
+    plain, jpeg, cut = (whole(tmp_path / f"{name}.png") for name in ("plain", "once", "cut"))
+    assert [name for name in plain if not name.startswith(TRAIT)] == ["blocks"]
+    assert jpeg["blocks"] > 0.05
+    assert plain["blocks"] == cut["blocks"] == 0
+    assert f"{TRAIT}brightness" in plain

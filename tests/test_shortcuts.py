@@ -1,6 +1,9 @@
 """What a probe may say of numbers: its error bars hold, chance seldom fails a release, and too few pairs prove nothing."""
 
 from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,7 +22,11 @@ from evaluators.shortcuts import (
     folds,
     judge,
 )
+from flows.items import SPREAD
+from flows.shortcuts import Asked, Measured, Pair, shortcuts
 from forgeline.errors import FactoryError
+from forgeline.recipe import Recipe
+from forgeline.sample import Sample
 
 
 def named(letter: str, count: int, different: int) -> Names:
@@ -227,3 +234,70 @@ def test_too_few_pairs_or_people_are_not_learned_from() -> None:
 def test_an_auc_below_a_half_is_no_shortcut_of_a_probe_that_learned() -> None:
     told = Told("all", 400, 0.3, 0.02, 100, 400, 400, learned=True)
     assert judge([told])[0].verdict == "passes"
+
+
+def portrait(clip: int, role: str, name: str = "dcgan") -> Sample:
+    recipe = Recipe(f"{role} {clip}", (), 0, {})
+    fake = role == "forgery"
+    return Sample(
+        sample_id=recipe.id,
+        media=f"{recipe.id}.png",
+        media_type="image",
+        label="fake" if fake else "real",
+        video_label="fake" if fake else "real",
+        content_class="fully_synthetic" if fake else "control",
+        role="forgery" if fake else "control",
+        method=name if fake else "image_control",
+        source="demo",
+        recipe=recipe.canonical(),
+        pair_id=Recipe(f"control {clip}", (), 0, {}).id,
+        target_id=None if fake else f"p{clip % 12}",
+        split="train",
+        mark_id="0815",
+        mark_key_id="demo/train",
+        scores={"mark_psnr": 42.0, "mark_score_attacked": 10.5 if fake else 10.4},
+    )
+
+
+@pytest.fixture
+def asked_of_portraits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Asked]]:
+    monkeypatch.chdir(tmp_path)
+    before = SPREAD.set(lambda work, todo: ((job, work(job)) for job in todo))
+    rng = np.random.default_rng(2)
+
+    def asked(shifted: str = "", psnr: float = 42.0) -> Asked:
+        pairs = [Pair(portrait(clip, "forgery"), portrait(clip, "control")) for clip in range(96)]
+        pairs = [Pair(replace(p.fake, scores=p.fake.scores | {"mark_psnr": psnr}), p.control) for p in pairs]
+        names = ("crop: size", "whole: blocks", "trait: crop: detector confidence", "trait: whole: brightness")
+        numbers = {
+            sample.sample_id: {name: float(rng.normal()) + 4 * (name == shifted and sample is pair.fake) for name in names}
+            for pair in pairs
+            for sample in pair
+        }
+        return shortcuts(pairs, Measured({name: {"codec": "png"} for name in numbers}, numbers, {}, []))
+
+    yield asked
+    SPREAD.reset(before)
+
+
+@pytest.mark.parametrize("leak", ["crop: size", "whole: blocks"])
+def test_painted_portraits_of_another_crop_or_past_are_found(asked_of_portraits: Callable[..., Asked], leak: str) -> None:
+    found = asked_of_portraits(leak)
+    assert any(f"{leak} tells fakes from controls" in sentence for sentence in found.failed), found.failed
+
+
+def test_a_mark_that_is_fainter_in_painted_portraits_is_found(asked_of_portraits: Callable[..., Asked]) -> None:
+    assert any("mark: mark_psnr" in sentence for sentence in asked_of_portraits(psnr=42.01).failed)
+
+
+def test_traits_of_painted_portraits_are_told_and_fail_nothing(asked_of_portraits: Callable[..., Asked]) -> None:
+    """However clear: how sure a detector is of a painted face, and how well its mark reads, is what was painted."""
+    found = asked_of_portraits("trait: crop: detector confidence")
+    assert not found.failed
+    told = {line["factor"]: line for line in found.told}
+    assert {line["verdict"] for line in found.told} == {"told"}
+    assert told["trait: crop: detector confidence"]["auc"] > 0.95
+    assert told["trait: mark: mark_score_attacked"]["auc"] == 1
+    assert not any(line["factor"].startswith("trait") for line in found.table)
+    together = next(line for line in found.table if line["factor"] == "all factors together")
+    assert together["auc"] < 0.7, "no probe learns from what is told"
