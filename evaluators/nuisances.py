@@ -150,15 +150,14 @@ def whole(path: Path) -> Numbers:
     """What can be asked of an image whose control shows another scene. Raises MediaError.
 
     `blocks` is by how much steps every 8 pixels, from 0 on, are larger than from any other beginning: what a JPEG leaves, and a
-    net that paints seldom. Brightness, colours and detail are traits of who painted it, and so are grids of 2, 8 and 16 as such:
-    nets that double their size step by step leave them, too.
+    net that paints seldom. Brightness, colours and detail are traits of who painted it, and so are grids of 2, 8 and 16 as
+    such: nets that double their size step by step leave them, too.
     """
     (seen,) = _looked_at(path, "image")
     numbers = _numbers(seen, np.ones(seen.luma.shape, np.bool_))
-    above = [
-        numbers.get(f"grid of 8 {axis}", 0.0) - numbers.get(f"shifted grid of 8 {axis}", 0.0) for axis in ("columns", "rows")
-    ]
-    return {"blocks": max(min(above), 0.0)} | {f"{TRAIT}{name}": value for name, value in numbers.items()}
+    grids = [[numbers.get(f"{kind}grid of 8 {axis}", 0.0) for kind in ("", "shifted ")] for axis in ("columns", "rows")]
+    stands_out = max(min(here - elsewhere for here, elsewhere in grids), 0.0)
+    return {"blocks": stands_out} | {f"{TRAIT}{name}": value for name, value in numbers.items()}
 
 
 def background(fake: Path, control: Path, masks: Sequence[Path], media_type: MediaType) -> Background:
