@@ -13,7 +13,7 @@ Nothing is held but a few pictures at a time. What can't be read is a MediaError
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from fractions import Fraction
@@ -40,9 +40,6 @@ from forgeline.video import open_video, read_masks
 Plane = NDArray[np.float32]
 Numbers = dict[str, float]
 
-LOOKED_AT = (0, 1, 12, 13, 24, 25)
-"""Which pictures of a film are looked at: two in a row each time, so that what flickers is seen; some of them key pictures."""
-
 MARGIN = 16
 """Pixels round what was changed that are not looked at either: encoders work in blocks of 16, and carry what they saw along."""
 
@@ -55,6 +52,8 @@ TRAIT = "trait: "
 MOMENTS, RUN = 3, 3
 """At how many moments of a film the face is looked at, evenly from its beginning to its end, and in how many pictures each."""
 
+_TWO = 2  # pictures in a row of a film's background, so that what flickers is seen
+_SKIP = 8  # pictures that are rather decoded than sought past
 _ENC_PARAMS = ((0, 4, np.uint32), (8, 24, np.uint64), (28, 32, np.int32))  # blocks; where they begin, bytes of each; quantiser
 _LEAST = 0.05  # of the picture, else there is no background to speak of
 _STEP = 16
@@ -163,10 +162,11 @@ def whole(path: Path) -> Numbers:
 def background(fake: Path, control: Path, masks: Sequence[Path], media_type: MediaType) -> Background:
     """Compare two films or images of one scene outside of all that any of the masks says was changed, and `MARGIN` around.
 
-    Of films, `LOOKED_AT` are looked at, and masks up to the last of these count for all of them: an encoder carries a face on
-    into what it uncovers. Measured of luma as it is coded, each a mean over pictures: energies in octaves and between
-    neighbours (what scaling and filters change), odd against even columns and rows and 8 x 8 and 16 x 16 grids (what other
-    codecs left), gaps in the histogram, brightness, contrast, colours and their grain, flicker, and the quantiser there.
+    Of films, two pictures in a row are looked at in the beginning, in the middle and at the end, and masks of all pictures
+    count for all of them: an encoder carries a face on into what it uncovers. Measured of luma as it is coded, each a mean over
+    pictures: energies in octaves and between neighbours (what scaling and filters change), odd against even columns and rows
+    and 8 x 8 and 16 x 16 grids (what other codecs left), gaps in the histogram, brightness, contrast, colours and their grain,
+    flicker, and the quantiser there.
     """
     both = [_looked_at(path, media_type) for path in (fake, control)]
     numbers: list[list[Numbers]] = [[], []]
@@ -378,13 +378,9 @@ def _looked_at(path: Path, media_type: MediaType) -> Iterator[_Seen]:
             raise MediaError(path, f"is broken or no picture ({error})", "make it again") from error
         yield _Seen(planes[..., 0].copy(), (planes[..., 1].copy(), planes[..., 2].copy()), None)
         return
-    with _opened(path) as container:
-        for index, frame in enumerate(_frames(container)):
-            if index in LOOKED_AT:
-                luma, blue, red = (_plane(frame, number) for number in range(3))
-                yield _Seen(luma, (blue, red), frame)
-            if index >= LOOKED_AT[-1]:
-                return
+    for _, frame in _shown(path, lambda frames: [0, frames // 2, frames - _TWO], _TWO):
+        luma, blue, red = (_plane(frame, number) for number in range(3))
+        yield _Seen(luma, (blue, red), frame)
 
 
 def _plane(frame: av.VideoFrame, number: int) -> Plane:
@@ -400,21 +396,40 @@ def _runs(path: Path, media_type: MediaType) -> Iterator[list[Picture]]:
     if media_type == "image":
         yield [next(iter(open_image(path).pictures()))]
         return
-    frames = open_video(path).frames
-    length = min(RUN, frames)
-    begins = sorted({round(at) for at in np.linspace(0, frames - length, MOMENTS)})
-    begins = [at for number, at in enumerate(begins) if not number or at - begins[number - 1] >= length]
     run: list[Picture] = []
+    for last, frame in _shown(path, lambda frames: [(frames - RUN) * at // (MOMENTS - 1) for at in range(MOMENTS)], RUN):
+        run.append(np.asarray(frame.reformat(format="rgb24", threads=1).to_ndarray(), np.uint8))
+        if last:
+            yield run
+            run = []
+
+
+def _shown(path: Path, moments: Callable[[int], list[int]], length: int) -> Iterator[tuple[bool, av.VideoFrame]]:
+    """So many pictures in a row from each of the moments that are chosen for a film of so many; and whether it is a row's last.
+
+    A film that is too short for a moment goes without it. What lies between is not decoded but for what leads from the key
+    picture before.
+    """
     with _opened(path) as container:
-        for index, frame in enumerate(_frames(container)):
-            begin = max(at for at in begins if at <= index)
-            if index - begin < length:
-                run.append(np.asarray(frame.reformat(format="rgb24", threads=1).to_ndarray(), np.uint8))
-            if len(run) == length:
-                yield run
-                run = []
-                if begin == begins[-1]:
-                    return
+        stream = container.streams.video[0]
+        times = sorted(packet.pts for packet in container.demux(stream) if packet.size and packet.pts is not None)
+    begins: list[int] = []
+    for at in sorted({max(at, 0) for at in moments(len(times))}):
+        if not begins or begins[-1] + length <= at <= len(times) - length:
+            begins.append(at)
+    with _opened(path) as container:
+        stream, frames, now = container.streams.video[0], _frames(container), 0
+        for begin in begins:
+            if begin > now + _SKIP:
+                container.seek(times[begin], stream=stream)
+                frames = container.decode(stream)
+            now = min(begin + length, len(times))
+            for frame in frames:
+                if frame.pts is not None and frame.pts >= times[begin]:
+                    last = frame.pts >= times[now - 1]
+                    yield last, frame
+                    if last:
+                        break
 
 
 def _width(mesh: NDArray[np.float64]) -> float:
@@ -445,10 +460,7 @@ def _masks(path: Path, media_type: MediaType) -> Iterator[NDArray[np.uint8]]:
         except (OSError, SyntaxError, ValueError) as error:
             raise MediaError(path, f"is broken or no mask ({error})", "make it again") from error
         return
-    for index, mask in enumerate(read_masks(path)):
-        if index > LOOKED_AT[-1]:
-            return
-        yield mask
+    yield from read_masks(path)
 
 
 def _numbers(seen: _Seen, clear: NDArray[np.bool_]) -> Numbers:

@@ -241,6 +241,19 @@ def closer(seen: Picture, by: float, right: int = 0) -> Picture:
     return np.asarray(cv2.warpAffine(seen, turn, (width, height), borderMode=cv2.BORDER_REPLICATE), np.uint8)
 
 
+@pytest.mark.parametrize("first", [0, 28, 60])
+def test_a_leak_in_any_third_of_a_film_is_seen(tmp_path: Path, first: int) -> None:
+    """Twelve pictures that are brighter where nothing was forged; the untouched film is compared equal with itself."""
+    pictures = [np.roll(picture(), at, 1) for at in range(72)]
+    brighter = [np.minimum(each, 240) + np.uint8(15 if first <= at < first + 12 else 0) for at, each in enumerate(pictures)]
+    plain, changed = filmed(tmp_path / "plain.mp4", pictures), filmed(tmp_path / "changed.mp4", brighter)
+    nothing = masks(tmp_path / "none.mp4", np.zeros((SIZE, SIZE), np.uint8))
+    seen = background(changed, plain, [nothing], "video").numbers
+    assert seen[0]["brightness"] > seen[1]["brightness"] + 2
+    same = background(plain, plain, [nothing], "video").numbers
+    assert same[0] == same[1]
+
+
 def test_a_closer_crop_shows_in_its_size_and_a_moved_one_in_its_place(
     tmp_path: Path, finder: FaceFinder, me: list[Picture]
 ) -> None:
