@@ -110,8 +110,17 @@ class Marker:
                 strong = middle
             else:
                 faint = middle + 1
+
+        def settled(strength_db: float) -> Change:
+            """Of an image exactly as strong: rounding and clipping take away more in some than in others."""
+            found, asked = change(strength_db), strength_db
+            for _ in range(_ROUNDS if self._gop == 1 else 0):
+                asked += strength_db - cv2.PSNR(picture, _laid(picture, found))
+                found = change(asked)
+            return found
+
         self.strength_db = steps[strong]
-        found = change(self.strength_db)
+        found = settled(self.strength_db)
         while not self._reads(luma, found):
             if self.strength_db <= _LAST:
                 if self._gop > 1:  # other groups may carry what this one can't
@@ -119,13 +128,7 @@ class Marker:
                 what = "is too small or too textured to carry the mark"
                 raise MediaError(f"{luma.shape[1]}x{luma.shape[0]}", what, "leave the clip out")
             self.strength_db = max(self.strength_db - 1, _LAST)
-            found = change(self.strength_db)
-        if self._gop > 1:
-            return found
-        asked = self.strength_db
-        for _ in range(_ROUNDS):  # what rounding and clipping take away is more in some pictures than in others
-            asked += self.strength_db - cv2.PSNR(picture, _laid(picture, found))
-            found = change(asked)
+            found = settled(self.strength_db)
         return found
 
     def _holds(self, luma: Luma, change: Change, attacks: Sequence[Callable[[Luma], Plane]]) -> bool:
