@@ -1,6 +1,6 @@
 """What a second ingest of an unchanged corpus costs: no media are there at all, only the inventory and what the first one kept.
 
-    python -m benchmarks.ingest [FILES ...]     10000, unless others are named
+python -m benchmarks.ingest [FILES ...]     10000, unless others are named
 """
 
 import multiprocessing

@@ -24,10 +24,10 @@ from forgeline.manifest import read_manifest
 from forgeline.sample import Sample
 
 FILE = "rejected.parquet"
-STAGES = ("corpus", "tracks", "marks", "plan", "generate", "variants")
+STAGES = ("corpus", "tracks", "marks", "prints", "plan", "generate", "variants")
 """`corpus`: by its name, its kind or its people, unopened; `tracks`: when it was decoded and faces were followed; `marks`: when
-marks were looked for; `plan`, `generate`, `variants`: a sample of the stage of that name."""
-RETRIED = ("tracks", "marks", "generate", "variants")
+marks were looked for; `prints`: when its print was taken; `plan`, `generate`, `variants`: a sample of such a stage."""
+RETRIED = ("tracks", "marks", "prints", "generate", "variants")
 """Those whose reason may go away while all that they are made from stays."""
 
 _SCHEMA = pa.schema([pa.field(name, pa.string()) for name in ("file", "stage", "reason")])

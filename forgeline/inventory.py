@@ -2,8 +2,8 @@
 
 `scan` writes it, and from then on the corpus is what the inventory says: adapters name files by it, never by listing.
 One JSON line a file, sorted by path: `{"bytes":…,"path":…,"sha256":…}`, or `{"path":…,"reason":…}` for an entry that
-can't be used (a link that leaves the corpus, a device, a name that is not text). The corpus's own folder may be a link. Files that
-are still being written, named as `forgeline.files` names such, are left out.
+can't be used (a link that leaves the corpus, a device, a name that is not text). The corpus's own folder may be a link.
+Files that are still being written, named as `forgeline.files` names such, are left out.
 """
 
 import hashlib

@@ -25,8 +25,8 @@ class Sample:
     `fingerprint` what the mark was issued for (`watermark.fingerprint`). `attributes` are what the corpus declares of the
     target, by name (`glasses`: `round`); `drawn` what chance decided when the sample was made (`weather`: `rain`, numbers as
     text); `words` and `phonemes` what is said in it, as far as that is known, `text` the same where no times are. `credit` says
-    whom the licence asks to name; `sensors` what was measured meanwhile where it was recorded (`temperature`: `21.5`), numbers as
-    text. Rows compare by value.
+    whom the licence asks to name; `sensors` what was measured meanwhile where it was recorded (`temperature`: `21.5`), numbers
+    as text. Rows compare by value.
     """
 
     sample_id: str

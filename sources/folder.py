@@ -89,9 +89,7 @@ class Folder(Source):
         """Real clips of the people under `terms.people`; SourceError when fewer than four of them have any."""
         declared = _declared(root, inventory) if _ATTRIBUTES in inventory.files else {}
         said = {
-            path: _Told(
-                declared.get(path.partition("/")[0], {}), aligned(root, inventory, f"{path.rpartition('.')[0]}.align")
-            )
+            path: _Told(declared.get(path.partition("/")[0], {}), aligned(root, inventory, f"{path.rpartition('.')[0]}.align"))
             for path in inventory.files
             if media_type(path)
         }
