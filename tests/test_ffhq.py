@@ -166,6 +166,7 @@ def test_other_names_are_refused(tmp_path: Path, path: str, reason: str) -> None
         ('{"7": {}', "not the JSON of this corpus"),
         ('{"7": ' + '{"a":' * 100_000, "JSON nested too deeply"),
         (b'{"7": {"a": "\xff"}}', "not UTF-8 text"),
+        (b'{"7": {}}\xc3', "not UTF-8 text"),
         (table(7)[:300], "not the JSON of this corpus"),
     ],
 )
