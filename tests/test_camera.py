@@ -224,7 +224,7 @@ def test_a_room_full_of_named_segments_ends_the_recording(here: Path) -> None:
 
 
 def test_deleting_waits_for_an_ingest_but_not_for_ever(here: Path) -> None:
-    film = write_film(here / "film.mp4", 3.0, faces(), gop=5)
+    film = write_film(here / "film.mp4", 1.5, faces(), gop=5)
     folder = here / "data/raw/hall"
     folder.mkdir(parents=True)
     old = folder / "20200101T000000.000Z.mkv"
