@@ -370,17 +370,18 @@ def test_a_refused_login_is_not_tried_again(
 
 
 def test_a_login_lies_where_nobody_else_reads_it(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    params = params_of(here, "http://127.0.0.1:9/film")
+    params, stopped = params_of(here, "http://127.0.0.1:9/film"), threading.Event()
+    stopped.set()
     monkeypatch.setenv(LOGIN_FILE, login_file(here, "hall a:b", 0o644))
     with pytest.raises(KeyFileError, match="mode 644"):
-        camera("hall", params, threading.Event())
+        camera("hall", params, stopped)
     (here / "logins").write_text("hall a:b")
     monkeypatch.setenv(LOGIN_FILE, str(here / "logins"))
     with pytest.raises(KeyFileError, match="lies in the checkout"):
-        camera("hall", params, threading.Event())
+        camera("hall", params, stopped)
     monkeypatch.delenv(LOGIN_FILE)
     with pytest.raises(KeyFileError, match="asks for a login"):
-        camera("hall", params_of(here, "http://127.0.0.1:9/film?{user}"), threading.Event())
+        camera("hall", params_of(here, "http://127.0.0.1:9/film?{user}"), stopped)
 
 
 def test_a_camera_can_not_send_the_recorder_elsewhere(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
