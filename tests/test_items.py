@@ -205,6 +205,9 @@ def test_the_manifest_is_of_the_records_whatever_happened_to_it(bench: Workbench
     assert not manifest.exists(), "b's row is no longer what it said"
     assert bench.run(bench.job("a"), bench.job("b", "new"), bench.job("c", does="die")) == ["c"]
     assert bench.run(bench.job("a"), bench.job("b", "new")) == [], "and c, of which nothing was kept, is gone from it"
+    bench.run(bench.job("a"), bench.job("b", "new", does="fail"), bench.job("d", does="fail"))
+    (bench.folder / "d.json").unlink()  # a second try
+    assert bench.run(bench.job("a"), bench.job("b", "new"), bench.job("d")) == ["d"]
 
 
 def test_the_work_is_spread_over_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
