@@ -257,7 +257,7 @@ def test_the_audit_finds_what_says_more_than_it_may(place: Path) -> None:
     rows, params = planned(place), params_of(place)
     assert not list(audit._terms(rows, params))
     for change in ({"permitted_use": ALL}, {"licence": "CC-BY-4.0"}, {"permitted_use": ()}):
-        wrong = [replace(row, **change) if row.source == "bound" and row.role == "control" else row for row in rows]  # type: ignore[arg-type]
+        wrong = [replace(row, **change) if row.source == "bound" and row.role == "control" else row for row in rows]
         faults = list(audit._terms(wrong, params))
         assert sum("says other terms than those of what it was made from" in fault for fault in faults) == 4
         assert any("says more (" in fault for fault in faults) == (change != {"permitted_use": ()})
