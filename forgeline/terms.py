@@ -212,7 +212,9 @@ def refusal(terms: Terms, person: str | None, scope: Scope, today: date) -> str 
     """
     if not terms.people:
         return None
-    consent = terms.people.get(person) if person is not None else None
+    if person is None:
+        return "nobody says who is in it, and consent is kept person by person"
+    consent = terms.people.get(person)
     if consent is None:
         return f"no consent is recorded for {person}"
     if scope not in consent.scope:

@@ -175,6 +175,7 @@ def test_consent_is_personal_has_a_scope_and_an_end() -> None:
     assert refusal(record, "anna", "voice", TODAY) == "anna did not agree to the use of their voice"
     assert refusal(record, "ben", "voice", date(2026, 11, 19)) is None
     assert refusal(record, "ben", "voice", TODAY) == "the consent of ben ended on 2026-11-19"
+    assert refusal(record, None, "face", TODAY) == "nobody says who is in it, and consent is kept person by person"
     assert refusal(record, "carl", "face", TODAY) == "no consent is recorded for carl"
     assert refusal(record, None, "face", TODAY) is not None
     assert refusal(terms(), "anyone", "voice", TODAY) is None
