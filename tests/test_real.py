@@ -39,7 +39,8 @@ PEOPLE = {
 }
 SPLIT = {"s1": "train", "s2": "train", "s3": "val", "man": "val"}
 GENERATORS = ("control", "blend_swap", "self_swap", "lip_sync")
-ACCEPTED = {"generate": True, "accepted_by": "the tests", "accepted_on": "2026-01-01"}
+RECORDED = {"accepted_by": "the tests", "accepted_on": "2026-01-01"}
+ACCEPTED = {"generate": True, **RECORDED}
 
 
 def with_sources(checkout: Checkout, corpora: Mapping[str, Path], **params: Any) -> Checkout:
@@ -340,9 +341,9 @@ CORPORA = {"ffpp": FaceForensics, "celeb_df": CelebDF, "dfdc": DFDC}
 
 
 def sources(permitted: Iterable[str] = (), **ffpp_fields: str) -> dict[str, Any]:
-    """The corpora with their templates' terms, and the operator's record for those that are `permitted`."""
+    """The corpora with their templates' terms, accepted, and the permission on record for those that are `permitted`."""
     recorded = {
-        name: {"kind": name, "terms": {**source.template.settings(), **(ACCEPTED if name in permitted else {})}}
+        name: {"kind": name, "terms": {**source.template.settings(), **(ACCEPTED if name in permitted else RECORDED)}}
         for name, source in CORPORA.items()
     }
     recorded["ffpp"] |= ffpp_fields

@@ -180,7 +180,7 @@ def test_a_second_audit_measures_nothing_again(params: Params, capfd: pytest.Cap
 def test_of_painted_pictures_only_what_is_no_content_is_asked(params: Params) -> None:
     table = json.loads(FILE.read_text())["checks"]["shortcuts"]["table"]
     probes = {(line["media_type"], line["factor"].partition(":")[0]) for line in table if line["probe"] != "form"}
-    assert {what for kind, what in probes if kind == "image"} == {"mark", "order"}
+    assert {what for kind, what in probes if kind == "image"} == {"crop", "mark", "order", "whole"}
     assert {what for kind, what in probes if kind == "video"} >= {"mark", "order", "picture", "sound", "background", "source"}
     assert {line["factor"] for line in table if line["probe"] == "form" and line["media_type"] == "image"} >= {
         "format",

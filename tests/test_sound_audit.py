@@ -186,8 +186,9 @@ class Place:
         write_manifest(workspace.REAL / "demo" / workspace.MANIFEST, [])
         write_manifest(workspace.VARIANTS / "c40" / workspace.MANIFEST, [])
         for name in self.rows:
-            plan_file(name).parent.mkdir(parents=True, exist_ok=True)
-            plan_file(name).write_text("{}\n")
+            for file in (plan_file(name), workspace.train_file(name)):
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.write_text("{}\n")
         (workspace.PLAN / SPLITS_FILE).write_text(json.dumps({"components": []}))
 
     def put(self, clip: int, fake: Sound, control: Sound) -> Path:
