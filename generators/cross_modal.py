@@ -37,7 +37,8 @@ class CrossModal(Section):
     """A sentence or a word that the target never said, in its voice and on its lips."""
 
     words: Annotated[float, Field(ge=0, le=1)] = 0.5
-    """Share of the clips in which one word alone is exchanged, of those whose corpus says when which word is said."""
+    """Share of the clips in which one word alone, not the first or last, is exchanged, of those whose corpus says when which
+    word is said."""
     language: Code = ""
     """As `speech` has it."""
     engine: Engine = "world"
@@ -106,7 +107,8 @@ def _forged(target: Clip, settings: CrossModal) -> _Forged:
     one_word = float(rng.random()) < settings.words
     least, most = WORD_S
     seconds = len(recording.samples) / recording.rate
-    fitting = [word for word in target.words if least <= word.end_s - word.start_s <= most and word.end_s <= seconds]
+    # The first and the last word decide how much silence there is before and after: they stay.
+    fitting = [word for word in target.words[1:-1] if least <= word.end_s - word.start_s <= most and word.end_s <= seconds]
     sentence = say(language, span_of(target), rng, text_of(target))
     if not (one_word and fitting):
         speech = as_spoken_by(sentence.utterance.sound, recording, settings.engine, ("the speech", target.name))

@@ -4,7 +4,7 @@ Forged speech takes the very span in which the recording speaks, at its level, i
 it stays the recording itself, so that neither silence nor level nor noise tells a forgery; what was changed is its exact truth.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,6 +27,9 @@ MOST_STRETCHED = 2.0
 
 _RUMBLE_HZ = 50.0
 _FADE_S = 0.01
+_HEARD_HZ = 16000  # samples a second: what lies above the half of it says nothing of when somebody speaks
+_NEAR_S, _TRIES = 0.004, 8  # how near silences are brought to the recording's: less than a step of what is measured
+_MOST_CUT = 0.2  # of the speech, at either end
 _HOP = 256  # samples
 _WINDOW = np.sin(np.pi * (np.arange(2 * _HOP) + 0.5) / (2 * _HOP)).astype(np.float32)
 _FLOOR_SHARE = 0.1  # of the frames, the quietest, hold the room alone
@@ -64,8 +67,11 @@ class Placed:
 
 
 def speech_span(sound: Sound) -> tuple[float, float]:
-    """When a recording speaks, in seconds, as `forgeline.hearing` defines it. Raises MediaError when it never does."""
-    found = span(sound)
+    """When a recording speaks, in seconds, as `forgeline.hearing` defines it, of what lies below 8 kHz.
+
+    Raises MediaError when it never does.
+    """
+    found = _span(sound)
     if found is None:
         raise MediaError(
             "sound", "says nothing that stands out of its noise", "leave it out of the methods that work on voices"
@@ -73,13 +79,19 @@ def speech_span(sound: Sound) -> tuple[float, float]:
     return found
 
 
+def _span(sound: Sound) -> tuple[float, float] | None:
+    """At the rate of most releases: a hiss that is not there would move the level that others are compared with."""
+    return span(resample(sound, _HEARD_HZ) if sound.rate > _HEARD_HZ else sound)
+
+
 def placed(speech: Sound, recording: Sound, rng: np.random.Generator, within: tuple[float, float] | None = None) -> Placed:
     """`speech` in place of what the recording says, or of what it says `within` two times (seconds).
 
-    Rate and length stay the recording's. The speech loses the silence around it and the noise of its own room, is stretched to
-    that time (FFmpeg's atempo, which overlaps and adds waves that fit) and brought to the level of what was said there. The
-    recording's room is put under it, with noise drawn from `rng`, and its own rumble below 50 Hz. Raises MediaError when one of
-    the two says nothing, or the lengths are more than twice apart.
+    Rate and length stay the recording's. The speech loses the silence around it, what is too soft there to be heard at its
+    beginning and end, and the noise of its own room, is stretched to that time (FFmpeg's atempo, which overlaps and adds waves
+    that fit) and brought to the level of what was said there. The recording's room is put under it, with noise drawn from
+    `rng`, and its own rumble below 50 Hz. Raises MediaError when one of the two says nothing, or the lengths are more than
+    twice apart.
     """
     start_s, end_s = within or speech_span(recording)
     rate = recording.rate
@@ -93,21 +105,54 @@ def placed(speech: Sound, recording: Sound, rng: np.random.Generator, within: tu
     if not 1 / MOST_STRETCHED <= speed <= MOST_STRETCHED:
         what = f"says for {(end - start) / rate:.2f} s what is to be said in {len(spoken) / rate:.2f} s"
         raise MediaError("sound", what, f"pair what is no more than {MOST_STRETCHED:g} times as long")
-    fitted = _stretched(_without_room(spoken, resample(speech, rate).samples), rate, speed, len(replaced))
-    fitted *= np.float32(_loud(replaced) / max(_loud(fitted), 1e-9))
+    clean = _without_room(spoken, resample(speech, rate).samples)
     # Around the span it speaks softly, too: beside other speech that might be heard.
     around = 0 if within else round(AROUND_S * rate)
     first, last = max(start - around, 0), min(end + around, len(recording.samples))
-    made = _room(recording.samples, last - first, rng)
-    made[start - first : end - first] += _faded(fitted, rate)
-    made += _rumble(recording, first, last) - _rumble(Sound(made, rate), 0, len(made))
-    share = _faded(np.ones(len(made), np.float32), rate)
-    samples = recording.samples.copy()
-    samples[first:last] = share * made + (1 - share) * samples[first:last]
-    peak = float(np.abs(samples).max())
-    if peak > 1:  # the whole of it, so that the level stays even
-        samples /= np.float32(peak)
-    return Placed(Sound(samples, rate), start / rate, end / rate, (first / rate, last / rate), speed, begins)
+    room, rumble = _room(recording.samples, last - first, rng), _rumble(recording, first, last)
+
+    def put(cut: tuple[int, int]) -> Floats:
+        part = clean[cut[0] : len(clean) - cut[1]]
+        fitted = _stretched(part, rate, len(part) / len(replaced), len(replaced))
+        fitted *= np.float32(_loud(replaced) / max(_loud(fitted), 1e-9))
+        made = room.copy()
+        made[start - first : end - first] += _faded(fitted, rate)
+        made += rumble - _rumble(Sound(made, rate), 0, len(made))
+        share = _faded(np.ones(len(made), np.float32), rate)
+        samples = recording.samples.copy()
+        samples[first:last] = share * made + (1 - share) * samples[first:last]
+        peak = float(np.abs(samples).max())
+        return samples / np.float32(peak) if peak > 1 else samples  # the whole of it, so that the level stays even
+
+    cut = (0, 0) if within else _inaudible(put, rate, len(clean), speed, (start_s, end_s))
+    left = len(clean) - sum(cut)
+    moved = (first / rate, last / rate)
+    return Placed(Sound(put(cut), rate), start / rate, end / rate, moved, left / len(replaced), begins + cut[0] / rate)
+
+
+def _inaudible(
+    put: Callable[[tuple[int, int]], Floats], rate: int, length: int, speed: float, wanted: tuple[float, float]
+) -> tuple[int, int]:
+    """How many samples to leave out, at the beginning and the end, of speech of this length and speed that is to be heard from
+    one time to another (seconds), so that it is.
+
+    What counted as speech in its own room may be too soft for another, and its edges are faded: left whole, it would be heard
+    later than what was said there, and never sooner, in every forgery.
+    """
+    best, least, cut = (0, 0), np.inf, (0, 0)
+    most = min(int(_MOST_CUT * length), int((length - length / speed / MOST_STRETCHED) / 2))
+    for _ in range(_TRIES):
+        found = _span(Sound(put(cut), rate))
+        if found is None:
+            break
+        late, early = found[0] - wanted[0], wanted[1] - found[1]
+        if abs(late) + abs(early) < least:
+            best, least = cut, abs(late) + abs(early)
+        if least < _NEAR_S:
+            break
+        before, after = (round(was + by * rate * speed) for was, by in zip(cut, (late, early), strict=True))
+        cut = min(max(before, 0), most), min(max(after, 0), most)
+    return best
 
 
 def _faded(samples: Floats, rate: int) -> Floats:

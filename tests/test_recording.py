@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from forgeline.audio import resample
 from forgeline.clip import Said, Sound
 from forgeline.errors import MediaError
 from generators.recording import placed, speech_span
@@ -65,6 +66,21 @@ def test_the_rest_of_the_recording_stays() -> None:
     assert (start - first, last - end) == (4000, 4000)
     assert rms(put.sound.samples[start:end]) == pytest.approx(rms(recording.samples[start:end]), rel=0.1), "as loud"
     assert speech_span(put.sound) == pytest.approx(speech_span(recording), abs=0.041)
+
+
+@pytest.mark.parametrize("rate", [16000, 44100])
+@pytest.mark.parametrize("soft_s", [0.05, 0.25])
+def test_silence_before_and_after_is_the_recordings(rate: int, soft_s: float) -> None:
+    """Speech that begins and ends softly in a quiet room is not heard later, nor ends sooner, in a louder one."""
+    rise = np.minimum(np.arange(24000) / (soft_s * RATE), 1) ** 2
+    soft = recorded(0.3, (hum(1.5, 0.1, 200) * rise * rise[::-1]).astype(np.float32), 0.3, noise=1e-6)
+    recording = recorded(0.5, hum(1.5), 0.8, noise=3e-3)
+    high = resample(recording, rate)
+    put = placed(soft, high, np.random.default_rng(0))
+    assert speech_span(put.sound) == pytest.approx(speech_span(high), abs=0.0101)
+    assert (put.start_s, put.end_s) == pytest.approx(speech_span(high), abs=1e-4), "it lies where it is heard"
+    late = put.when(Said(0.3, 0.3 + soft_s / 4, "soft"))
+    assert late.end_s - late.start_s < soft_s / 4, "what is left out is no longer said"
 
 
 def test_soft_speech_around_the_span_goes_too() -> None:
