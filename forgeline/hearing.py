@@ -142,8 +142,7 @@ def _levels(centred: NDArray[np.float32], rate: int) -> tuple[float | None, floa
     if not size:
         return None, seconds, seconds, 0.0
     audible = filtered(Sound(centred, rate), ("highpass", f"f={_AUDIBLE_HZ}")).samples
-    sums = np.concatenate([[0.0], np.cumsum(np.square(audible, dtype=np.float64))])
-    power = np.maximum(sums[size:] - sums[:-size], 0)[::step] / size
+    power = np.concatenate([*_powers(audible, size, step)])
     level = 10 * np.log10(np.maximum(power, 10 ** (LOWEST_DB / 10)))
     speech = float(np.percentile(level, _SPEECH))
     if speech < _NO_SPEECH_DB:
@@ -156,6 +155,16 @@ def _levels(centred: NDArray[np.float32], rate: int) -> tuple[float | None, floa
     # A frame stands for its middle.
     first, last = (float(loud[at] * step + size / 2) / rate for at in (0, -1))
     return speech, first, max(seconds - last, 0.0), floor
+
+
+def _powers(samples: NDArray[np.float32], size: int, step: int) -> Iterator[NDArray[np.float64]]:
+    """Mean square of each frame of `size` samples, one each `step`, in blocks of a few megabytes."""
+    frames = (len(samples) - size) // step + 1
+    for first in range(0, frames, _BLOCK):
+        count = min(_BLOCK, frames - first)
+        part = samples[first * step : (first + count - 1) * step + size]
+        sums = np.concatenate([[0.0], np.cumsum(np.square(part, dtype=np.float64))])
+        yield np.maximum(sums[size:] - sums[:-size], 0)[::step] / size
 
 
 def _lasting(flags: NDArray[np.bool_], least: int) -> NDArray[np.bool_]:
