@@ -56,7 +56,8 @@ class _FaceJob(Item):
 
 
 def ingest(name: str, params: Params) -> list[Sample]:
-    """Bring `data/real/<name>` up to date: a manifest, the tracks of every face in every clip, marks that it carries, prints.
+    """Bring `data/real/<name>` up to date: a manifest, which says what sound is like, the tracks of every face in every clip,
+    marks that it carries, prints.
 
     A clip that can't be used is a row with a reason, and a row of `rejected.parquet`; more of them than `ingest.max_dropped`
     fail the stage. TermsError, before anything of the corpus is opened, where nobody has accepted its terms.
@@ -92,6 +93,7 @@ def ingest(name: str, params: Params) -> list[Sample]:
                 shutil.rmtree(stray)
             else:
                 stray.unlink()
+    _tell_sound(samples)
     _limit(f"ingest {name}", samples, params.ingest)
     return samples
 
@@ -119,21 +121,27 @@ def _read_marks(job: _MarkJob) -> Finished:
 
 
 def _with_prints(folder: Path, samples: list[Sample]) -> list[Sample]:
-    """The samples, with a print of each in `folder` by which the plan finds copies; one that breaks meanwhile has a reason.
+    """The samples with what was measured of their sound as scores, and a print of each in `folder` by which the plan finds
+    copies; one that breaks meanwhile has a reason.
 
-    Items of their own, as marks are.
+    Items of their own, as marks are. Both come from one decode of the sound.
     """
-    made_by = [code_digest("forgeline.prints", "forgeline.image", "forgeline.video"), library_versions()]
+    code = code_digest("forgeline.prints", "forgeline.activity", "forgeline.image", "forgeline.video")
+    made_by = [code, library_versions()]
     jobs = []
     for sample in samples:
         if sample.reason is None:
             key = digest([sample.sha256, sample.track and sha256_of(Path(sample.track)), made_by])
             jobs.append(_PrintJob(sample.sample_id, key, sample, folder))
     printed = {s.sample_id: s for s in bring_up_to_date(folder, jobs, _print, "ingest: prints")}
-    return [replace(s, reason=printed[s.sample_id].reason) if s.sample_id in printed else s for s in samples]
+    return [
+        replace(s, reason=now.reason, scores=now.scores) if (now := printed.get(s.sample_id)) is not None else s
+        for s in samples
+    ]
 
 
 def _print(job: _PrintJob) -> Finished:
+    from forgeline.activity import heard
     from forgeline.audio import open_sound
     from forgeline.faces import load_track
     from forgeline.image import open_image
@@ -144,14 +152,16 @@ def _print(job: _PrintJob) -> Finished:
     track = load_track(Path(sample.track)) if sample.track else None
     try:
         if sample.media_type == "audio":
-            found = print_of(open_sound(path))
+            clip = open_sound(path)
         else:
-            found = print_of(open_video(path, track) if sample.media_type == "video" else open_image(path, track))
+            clip = open_video(path, track) if sample.media_type == "video" else open_image(path, track)
+        sound = clip.sound()
+        found = print_of(replace(clip, sound=lambda: sound))
     except MediaError as error:
         return Finished(replace(sample, reason=_brief(error)), ())
     file = job.folder / f"{sample.sample_id}.npz"
     save_print(file, found)
-    return Finished(sample, (file,))
+    return Finished(replace(sample, scores=heard(sound) if sound is not None else {}), (file,))
 
 
 def _embed_all(folder: Path, samples: list[Sample], params: Params) -> None:
@@ -281,6 +291,17 @@ def _report(corpus: Corpus) -> None:
             print(f"  {title}: {names.count} ({_examples(names)})", flush=True)
     for note in report.notes:
         print(f"  note: {note}", flush=True)
+
+
+def _tell_sound(samples: list[Sample]) -> None:
+    """What most of a corpus's sound is like: the tenth, the middle and the ninth of ten clips."""
+    from statistics import quantiles
+
+    heard = [s.scores for s in samples if s.reason is None and s.scores]
+    if len(heard) > 1:
+        ranges = {n: quantiles([scores[n] for scores in heard], n=10, method="inclusive") for n in heard[0]}
+        told = (f"{n} {found[4]:.4g} ({found[0]:.4g} to {found[8]:.4g})" for n, found in ranges.items())
+        print(f"  sound of {len(heard)} clips: {', '.join(told)}", flush=True)
 
 
 def _examples(names: Names) -> str:

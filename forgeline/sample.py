@@ -26,7 +26,8 @@ class Sample:
     target, by name (`glasses`: `round`); `drawn` what chance decided when the sample was made (`weather`: `rain`, numbers as
     text); `words` and `phonemes` what is said in it, as far as that is known, `text` the same where no times are. `credit` says
     whom the licence asks to name; `sensors` what was measured meanwhile where it was recorded (`temperature`: `21.5`), numbers
-    as text. Rows compare by value.
+    as text. `scores` are figures by name: of what was made, its mark's and its evaluators'; of an ingested clip what its sound
+    is like (`forgeline.activity.heard`). Rows compare by value.
     """
 
     sample_id: str
