@@ -4,7 +4,7 @@ import json
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +12,14 @@ from flows import workspace
 from flows.items import Finished, Item, bring_up_to_date, dropped
 from flows.params import Params
 from flows.plan import plan_file
-from forgeline.clip import Clip, Said
+from forgeline.clip import Clip, Said, Sound
 from forgeline.compute import one_thread
 from forgeline.errors import FactoryError, MediaError, ModelError, PromiseError, SourceError
 from forgeline.files import PART, prune, replacing, sha256_of, write_text
 from forgeline.lock import holding
 from forgeline.manifest import from_record
 from forgeline.recipe import Recipe, canonical, digest
-from forgeline.sample import Sample
+from forgeline.sample import DENOISED, Sample
 from forgeline.section import Section
 from generators.chain import Chain, learner
 from generators.plugin import Generator, Trained
@@ -155,7 +155,10 @@ def _make(job: _Job) -> Finished:
     if (sealed.width, sealed.height) != (sample.width, sample.height):
         what = f"is {sealed.width}x{sealed.height}, planned as {sample.width}x{sample.height}"
         raise PromiseError(sample.media, what, "report it")
-    return Finished(sealed.noted(sample), (sealed.path, *([sealed.mask] if sealed.mask else [])))
+    noted = sealed.noted(sample)
+    if quiet := [parent["sample_id"] for parent in job.parents if parent["denoised"]]:
+        noted = replace(noted, drawn={**noted.drawn, DENOISED: " ".join(quiet)})
+    return Finished(noted, (sealed.path, *([sealed.mask] if sealed.mask else [])))
 
 
 @cache
@@ -180,6 +183,8 @@ def _opened(parent: dict[str, Any]) -> Clip:
         raise SourceError(path, "is not the file that was scanned", "run `python -m flows scan`, then `dvc repro`")
     track = load_track(Path(parent["track"])) if parent["track"] else None
     clip = {"video": open_video, "image": open_image, "audio": open_sound}[parent["media_type"]](path)
+    if parent["denoised"]:
+        clip = replace(clip, sound=partial(_quiet, clip))
     return replace(
         clip,
         track=track,
@@ -187,6 +192,14 @@ def _opened(parent: dict[str, Any]) -> Clip:
         words=tuple(Said(**said) for said in parent["words"]),
         phonemes=tuple(Said(**said) for said in parent["phonemes"]),
     )
+
+
+def _quiet(clip: Clip) -> Sound | None:
+    """Its sound without the noise that ingest found in it."""
+    from forgeline.denoise import denoised
+
+    sound = clip.sound()
+    return denoised(sound) or sound if sound is not None else None
 
 
 def _section(name: str, params: Params) -> Section:

@@ -4,11 +4,11 @@ import shutil
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from flows import workspace
 from flows.items import Finished, Item, bring_up_to_date, dropped
-from flows.params import Ingest, Params, key_names
+from flows.params import Denoise, Ingest, Params, key_names
 from flows.rejected import FILE as REJECTED
 from flows.rejected import by_stage, write_rejected
 from forgeline.code import code_digest, library_versions
@@ -18,7 +18,7 @@ from forgeline.inventory import load
 from forgeline.lock import holding
 from forgeline.manifest import write_manifest
 from forgeline.recipe import digest
-from forgeline.sample import Sample
+from forgeline.sample import DENOISED, Sample
 from forgeline.terms import require_acceptance
 from forgeline.weights import Given, weights_sha256
 from sources.corpus import Corpus, Names, Source
@@ -26,6 +26,7 @@ from watermark.keys import ShardKey, masters
 from watermark.read import Found, read
 
 if TYPE_CHECKING:
+    from forgeline.clip import Sound
     from forgeline.faces import FaceFinder
 
 
@@ -47,6 +48,7 @@ class _MarkJob(Item):
 @dataclass(frozen=True)
 class _PrintJob(Item):
     folder: Path
+    denoise: Denoise | None
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,7 @@ def ingest(name: str, params: Params) -> list[Sample]:
         jobs = [_Job(s.sample_id, digest([s.recipe, repr(s), made]), s, tracks, params.ingest.min_seen) for s in found]
         tracked = bring_up_to_date(tracks, jobs, _look, f"ingest {name}")
         marked = _with_marks(folder / "marks", tracked, params)
-        samples = _with_prints(folder / workspace.PRINTS, marked)
+        samples = _with_prints(folder / workspace.PRINTS, marked, params.ingest.denoise)
         write_manifest(folder / workspace.MANIFEST, samples)
         write_rejected(folder / REJECTED, by_stage({"corpus": found, "tracks": tracked, "marks": marked, "prints": samples}))
         _embed_all(folder / workspace.FACES, samples, params)
@@ -120,28 +122,27 @@ def _read_marks(job: _MarkJob) -> Finished:
     return Finished(replace(job.sample, ingredients=tuple(sorted({_named(each) for each in found}))), ())
 
 
-def _with_prints(folder: Path, samples: list[Sample]) -> list[Sample]:
+def _with_prints(folder: Path, samples: list[Sample], denoise: Denoise | None) -> list[Sample]:
     """The samples with what was measured of their sound as scores, and a print of each in `folder` by which the plan finds
     copies; one that breaks meanwhile has a reason.
 
     Items of their own, as marks are. Both come from one decode of the sound.
     """
-    code = code_digest("forgeline.prints", "forgeline.activity", "forgeline.image", "forgeline.video")
-    made_by = [code, library_versions()]
+    code = code_digest("forgeline.prints", "forgeline.denoise", "forgeline.image", "forgeline.video")
+    made_by = [code, library_versions(), denoise and denoise.settings()]
     jobs = []
     for sample in samples:
         if sample.reason is None:
             key = digest([sample.sha256, sample.track and sha256_of(Path(sample.track)), made_by])
-            jobs.append(_PrintJob(sample.sample_id, key, sample, folder))
+            jobs.append(_PrintJob(sample.sample_id, key, sample, folder, denoise))
     printed = {s.sample_id: s for s in bring_up_to_date(folder, jobs, _print, "ingest: prints")}
     return [
-        replace(s, reason=now.reason, scores=now.scores) if (now := printed.get(s.sample_id)) is not None else s
+        replace(s, reason=now.reason, scores=now.scores, drawn=now.drawn) if (now := printed.get(s.sample_id)) else s
         for s in samples
     ]
 
 
 def _print(job: _PrintJob) -> Finished:
-    from forgeline.activity import heard
     from forgeline.audio import open_sound
     from forgeline.faces import load_track
     from forgeline.image import open_image
@@ -161,7 +162,21 @@ def _print(job: _PrintJob) -> Finished:
         return Finished(replace(sample, reason=_brief(error)), ())
     file = job.folder / f"{sample.sample_id}.npz"
     save_print(file, found)
-    return Finished(replace(sample, scores=heard(sound) if sound is not None else {}), (file,))
+    return Finished(replace(sample, **_listened(sound, job.denoise)) if sound is not None else sample, (file,))
+
+
+def _listened(sound: "Sound", denoise: Denoise | None) -> dict[str, Any]:
+    """What a row says of its sound, and whether noise is to be taken out of it: where there is much, and less of it after."""
+    from forgeline.activity import activity, heard
+    from forgeline.denoise import REDUCTION_DB, denoised
+
+    scores = heard(sound)
+    if denoise and scores["speech_s"] and scores["snr_db"] < denoise.below_db:
+        quiet = denoised(sound)
+        after = activity(quiet).snr_db if quiet else scores["snr_db"]
+        if after > scores["snr_db"]:
+            return {"scores": scores | {"snr_db_denoised": round(after, 3)}, "drawn": {DENOISED: f"{REDUCTION_DB} dB"}}
+    return {"scores": scores}
 
 
 def _embed_all(folder: Path, samples: list[Sample], params: Params) -> None:
@@ -299,7 +314,8 @@ def _tell_sound(samples: list[Sample]) -> None:
 
     heard = [s.scores for s in samples if s.reason is None and s.scores]
     if len(heard) > 1:
-        ranges = {n: quantiles([scores[n] for scores in heard], n=10, method="inclusive") for n in heard[0]}
+        names = [n for n in heard[0] if all(n in scores for scores in heard)]
+        ranges = {n: quantiles([scores[n] for scores in heard], n=10, method="inclusive") for n in names}
         told = (f"{n} {found[4]:.4g} ({found[0]:.4g} to {found[8]:.4g})" for n, found in ranges.items())
         print(f"  sound of {len(heard)} clips: {', '.join(told)}", flush=True)
 

@@ -35,6 +35,13 @@ class Faces(Section):
     """The cosine between two people's mean embeddings from where on they are one: as its makers say, or measured."""
 
 
+class Denoise(Section):
+    """Steady noise that is taken out of real sound before anything is made of it, controls and forgeries alike."""
+
+    below_db: Annotated[float, Field(gt=0, le=25)] = 20.0
+    """Where speech is less than so many decibels above the noise; from 25 on nothing is gained by it."""
+
+
 class Ingest(Section):
     """What makes a clip usable, and what is kept of it."""
 
@@ -44,6 +51,8 @@ class Ingest(Section):
     """Share of a corpus's clips that may be dropped; above it the stage fails."""
     faces: Faces | None = None
     """None: people are told apart by the names that their corpora give them, and by what is the same clip."""
+    denoise: Denoise | None = None
+    """None: all sound is taken as it is."""
 
 
 class Plan(Section):

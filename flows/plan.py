@@ -33,7 +33,7 @@ from forgeline.files import sha256_of, write_text
 from forgeline.lock import holding
 from forgeline.manifest import read_manifest, to_record
 from forgeline.recipe import Recipe, canonical, digest
-from forgeline.sample import SPLITS, Sample, Split
+from forgeline.sample import DENOISED, SPLITS, Sample, Split
 from forgeline.section import Section
 from forgeline.terms import Terms, each_of, no_derivatives, refusal, require_generation
 from generators.chain import learner, modules
@@ -363,8 +363,8 @@ def _generator(section: Section) -> Generator:
 # Files ---------------------------------------------------------------------------------------------------------------
 
 
-GENERATE_CODE = ("watermark.seal", "forgeline.manifest", "forgeline.faces", "flows.generate")
-TRAIN_CODE = ("forgeline.faces", "forgeline.image", "forgeline.manifest", "forgeline.video")
+GENERATE_CODE = ("watermark.seal", "forgeline.denoise", "forgeline.manifest", "forgeline.faces", "flows.generate")
+TRAIN_CODE = ("forgeline.denoise", "forgeline.faces", "forgeline.image", "forgeline.manifest", "forgeline.video")
 """Beside a generator's own code, what its samples and its model are made with."""
 
 
@@ -441,6 +441,7 @@ def _parent(sample: Sample, tracks: dict[str | None, str]) -> dict[str, Any]:
         "sha256": sample.sha256,
         "track": sample.track,
         "track_sha256": tracks.get(sample.track),
+        "denoised": sample.drawn.get(DENOISED),
     }
 
 

@@ -11,6 +11,9 @@ Label = Literal["real", "fake"]
 Role = Literal["ingested", "control", "null_twin", "forgery", "augmentation"]
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
+DENOISED = "denoised"
+"""In `drawn` of an ingested clip: by how much noise is taken out of its sound when something is made of it; of what was made:
+the ids of the parents that this was done to."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -170,13 +170,13 @@ def test_ingest_notes_it_from_one_decode(kind: MediaType, tmp_path: Path, monkey
         sha256=sha256_of(path),
     )
     before = SPREAD.set(lambda work, todo: ((job, work(job)) for job in todo))
-    (done,) = ingest._with_prints(tmp_path / "prints", [row])
+    (done,) = ingest._with_prints(tmp_path / "prints", [row], None)
     assert len(opened) == 1
     found = (open_sound if kind == "audio" else open_video)(path).sound()
     assert found is not None
     assert done.scores == heard(found)
     assert done.scores["speech_s"] > 1
-    (kept,) = ingest._with_prints(tmp_path / "prints", [row])
+    (kept,) = ingest._with_prints(tmp_path / "prints", [row], None)
     SPREAD.reset(before)
     assert (kept, len(opened)) == (done, 2), "what is up to date is not decoded again"
 
