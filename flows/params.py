@@ -38,8 +38,8 @@ class Faces(Section):
 class Denoise(Section):
     """Steady noise that is taken out of real sound before anything is made of it, controls and forgeries alike."""
 
-    below_db: Annotated[float, Field(gt=0, le=25)] = 20.0
-    """Where speech is less than so many decibels above the noise; from 25 on nothing is gained by it."""
+    below_db: Annotated[float, Field(gt=0, le=20)] = 20.0
+    """Where speech is less than so many decibels above the noise; from 20 on it may do harm."""
 
 
 class Ingest(Section):

@@ -2,7 +2,7 @@
 
 By its usual settings that filter does next to nothing, and told of more noise than there is it takes speech away. Here it
 hears the noise of the sound's own pauses first; where there are none nothing is done. What is gained in dB is in
-docs/real-data.md: it is less the less noise there is, and a loss where speech is 25 dB above it or more.
+docs/real-data.md: it is less the less noise there is, and may be a loss where speech is 20 dB above it or more.
 """
 
 import numpy as np

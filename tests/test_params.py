@@ -79,7 +79,7 @@ FAULTS: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
     "a fraction for a count": (set_to("score.frames", 4.5), r"score.frames: .*integer"),
     "a variant that is scored and not made": (set_to("score.variants", ["c99"]), r"score.variants.c99: is not in variants"),
     "infinity": (set_to("ingest.min_seen", float("inf")), r"ingest.min_seen|holds what params can't"),
-    "noise reduction that loses": (set_to("ingest.denoise", {"below_db": 30}), r"ingest.denoise.below_db: .*equal to 25"),
+    "noise reduction that loses": (set_to("ingest.denoise", {"below_db": 21}), r"ingest.denoise.below_db: .*equal to 20"),
     "too much": (set_to("ingest.min_seen", 1.5), r"ingest.min_seen: .*less than or equal to 1.*; correct it: Share of"),
     "a section that is a list": (set_to("plan", [1]), r"plan: "),
     "a section that is nothing": (set_to("plan", None), r"plan: "),
