@@ -25,9 +25,10 @@ from pydantic import Field
 from evaluators.figure import Figure, OfClips, Pair, Rows, unmeasured
 from forgeline import syncnet
 from forgeline.audio import fit, resample
+from forgeline.boxes import overlap
 from forgeline.clip import Clip, Sound, Track
 from forgeline.errors import ModelError
-from forgeline.faces import FaceFinder, overlap, track_faces
+from forgeline.faces import FaceFinder, track_faces
 from forgeline.syncnet import FPS, FRAMES, RATE, SHIFTS, SPAN, SPAN_SHIFTS, Apart, at_25, offset
 from forgeline.weights import WEIGHTS, weights, weights_sha256
 

@@ -543,7 +543,7 @@ def _numbered(
     found: Sequence["Face"], before: Sequence[tuple[int, "Face"]], numbers: int
 ) -> tuple[list[tuple[int, "Face"]], int]:
     """The faces with their numbers, and the highest number so far."""
-    from forgeline.faces import overlap
+    from forgeline.boxes import overlap
 
     left = list(before)
     now = []

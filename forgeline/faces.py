@@ -1,7 +1,6 @@
 """Faces: found by a detector, followed by a 468-point mesh, and kept as tracks.
 
-Both nets are MediaPipe's, run by OpenCV: BlazeFace short range (Bazarevsky et al. 2019) and Face Mesh (Kartynnik et al.
-2019).
+The mesh is MediaPipe's Face Mesh (Kartynnik et al. 2019), run by OpenCV; the detectors stand in `detectors`.
 """
 
 import math
@@ -13,9 +12,10 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
+from forgeline.boxes import Floats, area_of, middle_of, overlap
 from forgeline.clip import Clip, Picture, Track
+from forgeline.detectors import Area, Detector, DetectorName, Sighting, detector, sigmoid
 from forgeline.errors import MediaError
 from forgeline.files import replacing
 from forgeline.mesh import (
@@ -29,13 +29,8 @@ from forgeline.mesh import (
 )
 from forgeline.weights import weights
 
-Floats = NDArray[np.floating]
-Area = tuple[int, int, int, int]
-"""x0 y0 x1 y1 of a part of a picture, in pixels."""
-
 CONFIDENCE = 0.5
 """What the mesh net must say for a face to be one."""
-DETECTOR_SIDE = 128
 MESH_SIDE = 192
 MARGIN = 1.5
 """Side of the square that the mesh net sees, in sides of the face."""
@@ -62,41 +57,42 @@ class Face:
     score: float
 
 
-@dataclass(frozen=True)
-class _Sighting:
-    """What the detector says, in pixels: `box` (4,) brows to chin, `eyes` (2, 2) right and left; `score` in [0, 1]."""
-
-    box: Floats
-    eyes: Floats
-    score: float
-
-
 class FaceFinder:
-    """Both nets, loaded. OpenCV's thread pool is switched off, so that equal pictures give equal bytes."""
+    """The nets, loaded. OpenCV's thread pool is switched off, so that equal pictures give equal bytes.
 
-    def __init__(self) -> None:
+    `first` finds faces; where it finds none in a whole picture `second` looks too, if there is one.
+    """
+
+    def __init__(self, first: DetectorName = "mediapipe", second: DetectorName | None = None) -> None:
         cv2.setNumThreads(1)
-        self._detector = cv2.dnn.readNetFromTFLite(str(weights("face_detector")))
+        self._detector = detector(first)
+        self._second = detector(second) if second else None
         self._mesher = cv2.dnn.readNetFromTFLite(str(weights("face_mesh")))
-        self._anchors = _anchors()
 
     def find(self, picture: Picture, threshold: float = 0.5) -> list[Face]:
         """The faces of a picture, the largest first.
 
-        The detector sees 128 pixels: it finds faces down to about 8 % of the longer side of what it is given. So the
-        whole picture comes first, then tiles of half and of a quarter of the longer side, until something is found.
+        MediaPipe's detector sees 128 pixels: it finds faces down to about 8 % of the longer side of what it is given. So the
+        whole picture comes first, then tiles of half and of a quarter of the longer side, until something is found; the
+        others see 640, and tiles of larger pictures alone.
         """
         height, width = picture.shape[:2]
-        for parts in (1, 2, 4):
-            if parts > 1 and max(height, width) < parts * DETECTOR_SIDE:
-                break
-            if faces := self.look(picture, _tiles(width, height, parts), threshold):
-                return faces
+        for detect in (self._detector, self._second):
+            for parts in (1, 2, 4):
+                if detect is None or (parts > 1 and max(height, width) < parts * detect.side):
+                    break
+                if faces := self._meshed(picture, detect, _tiles(width, height, parts), threshold):
+                    return faces
         return []
 
     def look(self, picture: Picture, areas: Iterable[Area], threshold: float = 0.5, known: Sequence[Face] = ()) -> list[Face]:
         """The faces in some areas of a picture, the largest first, without those that are `known` already."""
-        sightings = [sighting for area in areas for sighting in self._detect(picture, area, threshold)]
+        return self._meshed(picture, self._detector, areas, threshold, known)
+
+    def _meshed(
+        self, picture: Picture, detect: Detector, areas: Iterable[Area], threshold: float, known: Sequence[Face] = ()
+    ) -> list[Face]:
+        sightings = [sighting for area in areas for sighting in detect(picture, area, threshold)]
         faces: list[Face] = []
         for sighting in sorted(sightings, key=lambda sighting: -sighting.score):
             if any(_covers(face.box, sighting.box) for face in [*known, *faces]):
@@ -104,12 +100,12 @@ class FaceFinder:
             face = self._settle(picture, sighting)
             if face.score >= CONFIDENCE and not any(overlap(face.box, other.box) > 0.3 for other in [*known, *faces]):
                 faces.append(face)
-        return sorted(faces, key=lambda face: -_area(face.box))
+        return sorted(faces, key=lambda face: -area_of(face.box))
 
     def confidence(self, picture: Picture) -> float:
         """How sure the detector is, in [0, 1], of the surest face that it sees in the whole picture; 0 for none."""
         height, width = picture.shape[:2]
-        return max((sighting.score for sighting in self._detect(picture, (0, 0, width, height), 0.05)), default=0.0)
+        return max((sighting.score for sighting in self._detector(picture, (0, 0, width, height), 0.05)), default=0.0)
 
     def follow(self, picture: Picture, face: Face) -> Face:
         """The face that lies where `face` was in the picture before; its `score` says whether there is one."""
@@ -121,37 +117,15 @@ class FaceFinder:
         low, high = upright.min(0), upright.max(0)
         return self._mesh(picture, (low + high) / 2 @ axes, float((high - low).max()), along)
 
-    def _settle(self, picture: Picture, sighting: _Sighting) -> Face:
+    def _settle(self, picture: Picture, sighting: Sighting) -> Face:
         """The mesh of a face that was sighted, at least two passes, until it stays where it is."""
         side = float((sighting.box[2:] - sighting.box[:2]).max())
-        face = self._mesh(picture, _middle(sighting.box), side, sighting.eyes[1] - sighting.eyes[0])
+        face = self._mesh(picture, middle_of(sighting.box), side, sighting.eyes[1] - sighting.eyes[0])
         for _ in range(3):
             before, face = face, self.follow(picture, face)
             if overlap(before.box, face.box) > 0.9:
                 break
         return face
-
-    def _detect(self, picture: Picture, area: Area, threshold: float) -> list[_Sighting]:
-        x0, y0, x1, y1 = area
-        part = picture[y0:y1, x0:x1]
-        height, width = part.shape[:2]
-        scale = DETECTOR_SIDE / max(height, width)
-        size = max(1, round(width * scale)), max(1, round(height * scale))
-        left, top = (DETECTOR_SIDE - size[0]) // 2, (DETECTOR_SIDE - size[1]) // 2
-        square = np.zeros((DETECTOR_SIDE, DETECTOR_SIDE, 3), np.uint8)
-        square[top : top + size[1], left : left + size[0]] = cv2.resize(part, size, interpolation=cv2.INTER_AREA)
-        self._detector.setInput(cv2.dnn.blobFromImage(square, 1 / 127.5, mean=(127.5, 127.5, 127.5)))
-        places, logits = self._detector.forward(["regressors", "classificators"])
-        scores = _sigmoid(np.asarray(logits, np.float32).reshape(-1))
-        sure = np.flatnonzero(scores > threshold)
-        # Pairs in a row, in pixels of the square: middle, width and height, right eye, left eye (nose, mouth, ears).
-        rows = np.asarray(places, np.float32).reshape(-1, 8, 2)[sure, :4]
-        rows[:, [0, 2, 3]] += self._anchors[sure, None] * DETECTOR_SIDE - (left, top)
-        rows *= (width / size[0], height / size[1])
-        rows[:, [0, 2, 3]] += (x0, y0)
-        middles, sizes, eyes = rows[:, 0], rows[:, 1], rows[:, 2:]
-        boxes = np.concatenate([middles - sizes / 2, middles + sizes / 2], 1)
-        return _merge(boxes, eyes, scores[sure])
 
     def _mesh(self, picture: Picture, middle: Floats, side: float, along: Floats) -> Face:
         """One pass of the mesh net over a square of MARGIN * `side` pixels, turned so that `along` lies level."""
@@ -172,7 +146,7 @@ class FaceFinder:
         mesh = places.reshape(468, 3).astype(np.float64)
         mesh[:, :2] = (mesh[:, :2] - shift) @ np.linalg.inv(turn).T
         mesh[:, 2] /= scale
-        return _face(mesh.astype(np.float32), float(_sigmoid(np.asarray(logit, np.float32).reshape(-1))[0]))
+        return _face(mesh.astype(np.float32), float(sigmoid(np.asarray(logit, np.float32).reshape(-1))[0]))
 
 
 def _face(mesh: Floats, score: float) -> Face:
@@ -180,33 +154,6 @@ def _face(mesh: Floats, score: float) -> Face:
     points = [flat[RIGHT_EYE].mean(0), flat[LEFT_EYE].mean(0), flat[NOSE_TIP]]
     points += [flat[RIGHT_MOUTH_CORNER], flat[LEFT_MOUTH_CORNER]]
     return Face(np.concatenate([flat.min(0), flat.max(0)]), np.stack(points), mesh, score)
-
-
-def _sigmoid(logits: Floats) -> Floats:
-    return np.asarray(1 / (1 + np.exp(-np.clip(logits, -50, 50))), np.float32)
-
-
-def _anchors() -> Floats:
-    """What the detector's places are relative to: (896, 2) centres in sides of its square, 2 a cell of 16², 6 of 8²."""
-    grids = []
-    for cells, each in ((16, 2), (8, 6)):
-        y, x = np.mgrid[:cells, :cells]
-        grids.append(np.repeat(np.stack([x, y], -1).reshape(-1, 2), each, 0) / cells + 0.5 / cells)
-    return np.concatenate(grids).astype(np.float32)
-
-
-def _merge(boxes: Floats, eyes: Floats, scores: Floats) -> list[_Sighting]:
-    """Overlapping answers become their mean, weighted by score (BlazeFace, section 3.5)."""
-    sightings = []
-    left = np.argsort(-scores, kind="stable")
-    while len(left):
-        same = np.array([overlap(boxes[left[0]], boxes[i]) > 0.3 for i in left])
-        same[0] = True
-        group, left = left[same], left[~same]
-        share = scores[group] / scores[group].sum()
-        box, pair = np.tensordot(share, boxes[group], 1), np.tensordot(share, eyes[group], 1)
-        sightings.append(_Sighting(box, pair, float(scores[group[0]])))
-    return sightings
 
 
 def _tiles(width: int, height: int, parts: int) -> list[Area]:
@@ -222,22 +169,8 @@ def _tiles(width: int, height: int, parts: int) -> list[Area]:
     return [(x, y, min(x + side, width), min(y + side, height)) for y in starts(height) for x in starts(width)]
 
 
-def overlap(a: Floats, b: Floats) -> float:
-    """Intersection over union of two boxes."""
-    common = _area(np.concatenate([np.maximum(a[:2], b[:2]), np.minimum(a[2:], b[2:])]))
-    return common / max(_area(a) + _area(b) - common, 1e-9)
-
-
-def _area(box: Floats) -> float:
-    return float(np.clip(box[2] - box[0], 0, None) * np.clip(box[3] - box[1], 0, None))
-
-
-def _middle(box: Floats) -> Floats:
-    return (box[:2] + box[2:]) / 2
-
-
 def _covers(box: Floats, other: Floats) -> bool:
-    x, y = _middle(other)
+    x, y = middle_of(other)
     return bool(box[0] < x < box[2] and box[1] < y < box[3])
 
 
@@ -256,7 +189,7 @@ class _Path:
 
     @property
     def area(self) -> float:
-        return sum(_area(face.box) for face in self.faces)
+        return sum(area_of(face.box) for face in self.faces)
 
 
 def track_faces(clip: Clip, finder: FaceFinder) -> list[Track]:
@@ -320,7 +253,7 @@ def _search(finder: FaceFinder, picture: Picture, due: bool, known: Sequence[Fac
 
 def _around(box: Floats, picture: Picture) -> Area:
     """Where to look for a lost face: four of its sides wide, inside the picture."""
-    middle, side = _middle(box), float((box[2:] - box[:2]).max())
+    middle, side = middle_of(box), float((box[2:] - box[:2]).max())
     x0, y0 = np.maximum(middle - 2 * side, 0).astype(int)
     x1, y1 = np.minimum(middle + 2 * side + 1, picture.shape[1::-1]).astype(int)
     return min(x0, picture.shape[1] - 1), min(y0, picture.shape[0] - 1), max(x1, 1), max(y1, 1)
@@ -328,7 +261,7 @@ def _around(box: Floats, picture: Picture) -> Area:
 
 def _is_near(before: Floats, now: Floats) -> bool:
     """Whether a face that comes back may be the lost one: within one of its sides, at half to twice its size."""
-    sides = np.sqrt([_area(before), _area(now)])
+    sides = np.sqrt([area_of(before), area_of(now)])
     way = float(np.hypot(*((before[:2] + before[2:]) - (now[:2] + now[2:])) / 2))
     return bool(way < sides[0] and 0.5 < sides[1] / max(sides[0], 1e-6) < 2)
 

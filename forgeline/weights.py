@@ -89,6 +89,11 @@ def _mediapipe(member: str) -> Wheel:
     return Wheel("mediapipe==0.10.21", "3.11", "manylinux_2_28_x86_64", f"mediapipe/modules/{member}")
 
 
+def _mtcnn(net: str, sha256: str, size: int) -> ModelFile:
+    wheel = Wheel("facenet-pytorch==2.6.0", "3.11", "any", f"facenet_pytorch/data/{net}.pt")
+    return ModelFile(f"mtcnn_{net}.pt", sha256, size, "MIT", wheel)
+
+
 WEIGHTS: dict[str, ModelFile] = {
     "face_detector": ModelFile(
         file="face_detection_short_range.tflite",
@@ -104,6 +109,19 @@ WEIGHTS: dict[str, ModelFile] = {
         licence="Apache-2.0",
         origin=_mediapipe("face_landmark/face_landmark.tflite"),
     ),
+    "yunet": ModelFile(
+        file="face_detection_yunet_2026may.onnx",
+        sha256_prefix="ebafce4e3c118d6554634be5c27ab333b4c047a9a8c3faf1d7cf93101c22f0f0",
+        size=229738,
+        licence="MIT",
+        origin=Address(
+            "https://github.com/opencv/opencv_zoo/raw/47534e27c9851bb1128ccc0102f1145e27f23f98/models/face_detection_yunet/"
+            "face_detection_yunet_2026may.onnx"
+        ),
+    ),
+    "mtcnn_pnet": _mtcnn("pnet", "a2a71925e0b9996a42f63e47efc1ca19043e69558b5c523b978d611dfae49c8f", 28570),
+    "mtcnn_rnet": _mtcnn("rnet", "bbb937de72efc9ef83b186c49f5f558467a1d7e3453a8ece0d71a886633f6a86", 403147),
+    "mtcnn_onet": _mtcnn("onet", "165bfbe42940416ccfb977545cf0e976d5bf321f67083ae2aaaa5c764280118d", 1559269),
     "selfie_segmentation": ModelFile(
         file="selfie_segmentation.tflite",
         sha256_prefix="9ee168ec7c8f2a16c56fe8e1cfbc514974cbbb7e434051b455635f1bd1462f5c",

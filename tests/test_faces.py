@@ -16,9 +16,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from forgeline.boxes import overlap
 from forgeline.clip import Clip, Picture, Track
 from forgeline.errors import MediaError, WeightsError
-from forgeline.faces import Face, FaceFinder, face_share, load_track, overlap, save_tracks, track_faces
+from forgeline.faces import Face, FaceFinder, face_share, load_track, save_tracks, track_faces
 from forgeline.image import open_image
 from forgeline.mesh import (
     EYE_TRIANGLES,

@@ -19,8 +19,8 @@ from forgeline.weights import WEIGHTS, Address, Given, ModelFile, Wheel, given_w
 
 CONTENT = bytes(range(256)) * 64
 DIGEST = hashlib.sha256(CONTENT).hexdigest()
-FORMATS = {".safetensors", ".onnx", ".tflite", ".pth", ".model"}
-"""Of the last two, pickles, only tensors are read (`weights_only`)."""
+FORMATS = {".safetensors", ".onnx", ".tflite", ".pt", ".pth", ".model"}
+"""Of the last three, pickles, only tensors are read (`weights_only`)."""
 
 
 class Server(BaseHTTPRequestHandler):
