@@ -12,6 +12,7 @@ from flows.params import Denoise, Ingest, Params, key_names
 from flows.rejected import FILE as REJECTED
 from flows.rejected import by_stage, write_rejected
 from forgeline.code import code_digest, library_versions
+from forgeline.detectors import FILES, DetectorName
 from forgeline.errors import FactoryError, MediaError, SourceError
 from forgeline.files import replacing, sha256_of
 from forgeline.inventory import load
@@ -38,6 +39,8 @@ EMBEDDED = 8
 class _Job(Item):
     folder: Path
     min_seen: float
+    first: DetectorName = "mediapipe"
+    second: DetectorName | None = None
 
 
 @dataclass(frozen=True)
@@ -72,16 +75,19 @@ def ingest(name: str, params: Params) -> list[Sample]:
     with holding(workspace.lock(f"ingest@{name}")):
         corpus = source(name, root, load(workspace.inventory(name)))
         _report(corpus)
+        first, second = params.ingest.detector, params.ingest.second
         made_by = {
             "code": code_digest("flows.ingest", "forgeline.faces", "forgeline.image", "forgeline.manifest", "forgeline.video"),
             "libraries": library_versions(),
-            "weights": [weights_sha256("face_detector"), weights_sha256("face_mesh")],
+            "weights": [weights_sha256(row) for row in (*FILES[first], *(FILES[second] if second else ()), "face_mesh")],
+            "detectors": [first, second],
             "min_seen": params.ingest.min_seen,
         }
         tracks = folder / "tracks"
         found = list(corpus)
         made = digest(made_by)
-        jobs = [_Job(s.sample_id, digest([s.recipe, repr(s), made]), s, tracks, params.ingest.min_seen) for s in found]
+        how = tracks, params.ingest.min_seen, first, second
+        jobs = [_Job(s.sample_id, digest([s.recipe, repr(s), made]), s, *how) for s in found]
         tracked = bring_up_to_date(tracks, jobs, _look, f"ingest {name}")
         marked = _with_marks(folder / "marks", tracked, params)
         samples = _with_prints(folder / workspace.PRINTS, marked, params.ingest.denoise)
@@ -253,7 +259,7 @@ def _track(job: _Job, path: Path) -> Finished:
             raise MediaError(path, "is silent", "leave it out")
         return Finished(replace(sample, duration_s=len(heard.samples) / heard.rate, sample_rate=heard.rate), ())
     clip = open_video(path) if sample.media_type == "video" else open_image(path)
-    tracks = track_faces(clip, _finder())
+    tracks = track_faces(clip, _finder(job.first, job.second))
     sound = clip.sound()
     sample = replace(
         sample,
@@ -286,10 +292,10 @@ def _keys(batches: int) -> list[ShardKey]:
 
 
 @cache
-def _finder() -> "FaceFinder":
+def _finder(first: DetectorName, second: DetectorName | None) -> "FaceFinder":
     from forgeline.faces import FaceFinder
 
-    return FaceFinder()
+    return FaceFinder(first, second)
 
 
 def _report(corpus: Corpus) -> None:

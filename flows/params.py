@@ -5,13 +5,14 @@ import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from evaluators.table import EVALUATORS
 from forgeline.degrade import Variant
+from forgeline.detectors import DetectorName
 from forgeline.errors import ParamsError
 from forgeline.sample import SPLITS, Split
 from forgeline.section import Section
@@ -53,6 +54,16 @@ class Ingest(Section):
     """None: people are told apart by the names that their corpora give them, and by what is the same clip."""
     denoise: Denoise | None = None
     """None: all sound is taken as it is."""
+    detector: DetectorName = "mediapipe"
+    """What finds faces: `mediapipe` is quick, `yunet` and `mtcnn` see small, dark and turned ones and cost more."""
+    second: Literal["yunet", "mtcnn"] | None = None
+    """What looks again at a whole picture in which the first finds no face; it costs nothing where the first does."""
+
+    @model_validator(mode="after")
+    def _two_detectors(self) -> "Ingest":
+        if self.second == self.detector:
+            raise ValueError(f"second names {self.second}, which is the first already")
+        return self
 
 
 class Plan(Section):

@@ -81,6 +81,11 @@ FAULTS: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
     "infinity": (set_to("ingest.min_seen", float("inf")), r"ingest.min_seen|holds what params can't"),
     "noise reduction that loses": (set_to("ingest.denoise", {"below_db": 21}), r"ingest.denoise.below_db: .*equal to 20"),
     "too much": (set_to("ingest.min_seen", 1.5), r"ingest.min_seen: .*less than or equal to 1.*; correct it: Share of"),
+    "an unknown detector": (set_to("ingest.detector", "yolo"), r"ingest.detector: .*'yolo'.*; correct it: What finds faces"),
+    "one detector twice": (
+        set_to("ingest", {"detector": "yunet", "second": "yunet"}),
+        r"ingest: second names yunet, which is the first already",
+    ),
     "a section that is a list": (set_to("plan", [1]), r"plan: "),
     "a section that is nothing": (set_to("plan", None), r"plan: "),
     "a missing section": (without("seal"), r"seal: is missing; add it"),
