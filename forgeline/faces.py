@@ -7,14 +7,14 @@ import math
 import zipfile
 import zlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 
 from forgeline.boxes import Floats, area_of, middle_of, overlap
-from forgeline.clip import Clip, Picture, Track
+from forgeline.clip import Clip, Mask, Picture, Track
 from forgeline.detectors import Area, Detector, DetectorName, Sighting, detector, sigmoid
 from forgeline.errors import MediaError
 from forgeline.files import replacing
@@ -43,6 +43,8 @@ CUT = 12.0
 between clips). No face is followed across a cut, unless the scene from before comes back."""
 MOST_FACES = 8
 """Faces followed at a time, and tracks returned."""
+MASKED = 48
+"""Luma, of 255, from which on a pixel of a mask counts: black is 16, and a lossy file adds to it."""
 FEWEST_FRAMES = 3
 """What is seen in fewer frames of a longer clip is a flicker of the nets, not a face."""
 
@@ -188,6 +190,15 @@ class _Path:
         self.scene = scene
 
     @property
+    def expected(self) -> Face:
+        """The face where it is next if it moves on as it did."""
+        now = self.faces[-1]
+        if len(self.frames) < 2 or self.frames[-2] != self.frames[-1] - 1:
+            return now
+        way = middle_of(now.box) - middle_of(self.faces[-2].box)
+        return replace(now, box=now.box + np.tile(way, 2), points=now.points + way, mesh=now.mesh + np.append(way, 0))
+
+    @property
     def area(self) -> float:
         return sum(area_of(face.box) for face in self.faces)
 
@@ -226,16 +237,20 @@ def track_faces(clip: Clip, finder: FaceFinder) -> list[Track]:
     return [_track(path, clip.frames) for path in kept[:MOST_FACES]]
 
 
-def _follow(finder: FaceFinder, picture: Picture, paths: Iterable[_Path]) -> list[tuple[_Path, Face]]:
-    """The paths that go on in this picture. Where two would run into one face, the one that moved less keeps it."""
+def _follow(finder: FaceFinder, picture: Picture, paths: Sequence[_Path]) -> list[tuple[_Path, Face]]:
+    """The paths that go on in this picture. Where two would run into one face, it is that of the one that moved less.
+
+    Faces that cross are looked for where their movement takes them, else each would be nearest to the other's place.
+    """
     moves = []
     for path in paths:
-        before = path.faces[-1]
-        face = finder.follow(picture, before)
-        moves.append((overlap(before.box, face.box), path, face))
+        face = path.faces[-1]
+        if any(overlap(path.expected.box, other.expected.box) > 0 for other in paths if other is not path):
+            face = path.expected
+        moves.append((face, path, finder.follow(picture, face)))
     held: list[tuple[_Path, Face]] = []
-    for steadiness, path, face in sorted(moves, key=lambda move: -move[0]):
-        sure = face.score >= CONFIDENCE and steadiness > 0.3
+    for before, path, face in sorted(moves, key=lambda move: -overlap(move[0].box, move[2].box)):
+        sure = face.score >= CONFIDENCE and overlap(before.box, face.box) > 0.3
         if sure and not any(overlap(face.box, other.box) > 0.5 for _, other in held):
             held.append((path, face))
     return held
@@ -291,6 +306,33 @@ def _track(path: _Path, frames: int) -> Track:
         score=spread([np.array(face.score) for face in path.faces]),
         seen=seen,
     )
+
+
+def under_mask(tracks: Sequence[Track], masks: Iterable[Mask], size: tuple[int, int]) -> list[Track]:
+    """The tracks, at least one, with the one under a forgery's masks first: a fake's main face is the one that was changed.
+
+    Mask i is of frame i, of any size; there may be fewer or more than the clip of `size` (width, height) has frames. Overlap
+    is intersection over union of the masked pixels and a face's box, each summed over the frames that are masked. Where no
+    face overlaps, the order stays.
+    """
+    common, either = np.zeros(len(tracks)), np.zeros(len(tracks))
+    for number, mask in zip(range(len(tracks[0].seen)), masks, strict=False):
+        masked = mask > MASKED
+        if not masked.any():
+            continue
+        either += masked.sum()
+        ends = np.tile(mask.shape[::-1], 2)
+        for which, track in enumerate(tracks):
+            if track.seen[number]:
+                place = track.box[number] * ends / np.tile(size, 2)
+                x0, y0, x1, y1 = np.clip(np.round(place), 0, ends).astype(int)
+                inside = int(masked[y0:y1, x0:x1].sum())
+                common[which] += inside
+                either[which] += (y1 - y0) * (x1 - x0) - inside
+    if not common.any():
+        return list(tracks)
+    first = int(np.argmax(common / np.maximum(either, 1)))
+    return [tracks[first], *tracks[:first], *tracks[first + 1 :]]
 
 
 def face_share(track: Track) -> float:
