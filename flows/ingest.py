@@ -27,7 +27,7 @@ from watermark.keys import ShardKey, masters
 from watermark.read import Found, read
 
 if TYPE_CHECKING:
-    from forgeline.clip import Sound
+    from forgeline.clip import Sound, Track
     from forgeline.faces import FaceFinder
 
 
@@ -41,6 +41,7 @@ class _Job(Item):
     min_seen: float
     first: DetectorName = "mediapipe"
     second: DetectorName | None = None
+    mask_sha256: str | None = None
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,11 @@ def ingest(name: str, params: Params) -> list[Sample]:
         found = list(corpus)
         made = digest(made_by)
         how = tracks, params.ingest.min_seen, first, second
-        jobs = [_Job(s.sample_id, digest([s.recipe, repr(s), made]), s, *how) for s in found]
+        masks = {s.sample_id: _scanned(s.mask, name, corpus) for s in found if s.mask}
+        jobs = [
+            _Job(s.sample_id, digest([s.recipe, repr(s), masks.get(s.sample_id), made]), s, *how, masks.get(s.sample_id))
+            for s in found
+        ]
         tracked = bring_up_to_date(tracks, jobs, _look, f"ingest {name}")
         marked = _with_marks(folder / "marks", tracked, params)
         samples = _with_prints(folder / workspace.PRINTS, marked, params.ingest.denoise)
@@ -271,6 +276,8 @@ def _track(job: _Job, path: Path) -> Finished:
         sample_rate=sound.rate if sound else 0,
         audio_label=sample.audio_label if sound else None,
     )
+    if len(tracks) > 1 and sample.mask and sample.media_type == "video":
+        tracks = _under_mask(tracks, Path(sample.mask), job.mask_sha256, (clip.width, clip.height))
     if not tracks:
         raise MediaError(path, "shows no face", "leave it out, or give a clip with a face of at least 4 % of its side")
     if face_share(tracks[0]) < job.min_seen:
@@ -279,6 +286,24 @@ def _track(job: _Job, path: Path) -> Finished:
     file = job.folder / f"{sample.sample_id}.npz"
     save_tracks(file, tracks)
     return Finished(replace(sample, track=file.as_posix()), (file,))
+
+
+def _under_mask(tracks: "list[Track]", mask: Path, sha256: str | None, size: tuple[int, int]) -> "list[Track]":
+    """The tracks, the manipulated person's first. Without the mask nobody could tell who that is."""
+    from forgeline.faces import under_mask
+    from forgeline.video import read_masks
+
+    if not mask.is_file() or sha256_of(mask) != sha256:
+        raise SourceError(mask, "is not the file that was scanned", "run `python -m flows scan`, then again")
+    try:
+        return under_mask(tracks, read_masks(mask), size)
+    except MediaError as error:
+        raise MediaError(mask, f"shows {len(tracks)} people, and its mask {error.what}", error.todo) from error
+
+
+def _scanned(path: str, name: str, corpus: Corpus) -> str:
+    """The hash that the inventory has of a file of the corpus."""
+    return corpus.inventory.files[path.removeprefix(f"{(workspace.RAW / name).as_posix()}/")].sha256
 
 
 def _named(found: Found) -> str:
