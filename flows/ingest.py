@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from forgeline.faces import FaceFinder
 
 
+TRACKED_BY = tuple(f"forgeline.{name}" for name in ("faces", "image", "manifest", "quality", "video"))
 EMBEDDED = 8
 """Frames of a clip, evenly spread, whose faces are embedded."""
 
@@ -78,7 +79,7 @@ def ingest(name: str, params: Params) -> list[Sample]:
         _report(corpus)
         first, second = params.ingest.detector, params.ingest.second
         made_by = {
-            "code": code_digest("flows.ingest", "forgeline.faces", "forgeline.image", "forgeline.manifest", "forgeline.video"),
+            "code": code_digest("flows.ingest", *TRACKED_BY),
             "libraries": library_versions(),
             "weights": [weights_sha256(row) for row in (*FILES[first], *(FILES[second] if second else ()), "face_mesh")],
             "detectors": [first, second],
@@ -253,8 +254,9 @@ def _brief(error: MediaError) -> str:
 
 def _track(job: _Job, path: Path) -> Finished:
     from forgeline.audio import open_sound
-    from forgeline.faces import face_share, save_tracks, track_faces
+    from forgeline.faces import face_share, save_tracks, tracks_measured
     from forgeline.image import open_image
+    from forgeline.quality import beside, measure, save_qualities
     from forgeline.video import open_video
 
     sample = job.sample
@@ -264,7 +266,8 @@ def _track(job: _Job, path: Path) -> Finished:
             raise MediaError(path, "is silent", "leave it out")
         return Finished(replace(sample, duration_s=len(heard.samples) / heard.rate, sample_rate=heard.rate), ())
     clip = open_video(path) if sample.media_type == "video" else open_image(path)
-    tracks = track_faces(clip, _finder(job.first, job.second))
+    followed = tracks_measured(clip, _finder(job.first, job.second), measure)
+    tracks = [track for track, _ in followed]
     sound = clip.sound()
     sample = replace(
         sample,
@@ -285,7 +288,9 @@ def _track(job: _Job, path: Path) -> Finished:
         raise MediaError(path, f"shows its main face in only {share}", "leave it out, or lower ingest.min_seen")
     file = job.folder / f"{sample.sample_id}.npz"
     save_tracks(file, tracks)
-    return Finished(replace(sample, track=file.as_posix()), (file,))
+    followed.sort(key=lambda each: each[0] is not tracks[0])  # as the mask has put them
+    save_qualities(beside(file), tracks, [quality for _, quality in followed])
+    return Finished(replace(sample, track=file.as_posix()), (file, beside(file)))
 
 
 def _under_mask(tracks: "list[Track]", mask: Path, sha256: str | None, size: tuple[int, int]) -> "list[Track]":

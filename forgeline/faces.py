@@ -6,7 +6,7 @@ The mesh is MediaPipe's Face Mesh (Kartynnik et al. 2019), run by OpenCV; the de
 import math
 import zipfile
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -182,6 +182,7 @@ class _Path:
 
     frames: list[int] = field(default_factory=list)
     faces: list[Face] = field(default_factory=list)
+    measured: list[Floats] = field(default_factory=list)
     scene: Floats = field(default_factory=lambda: np.zeros(0, np.float32))
 
     def add(self, frame: int, face: Face, scene: Floats) -> None:
@@ -204,11 +205,19 @@ class _Path:
 
 
 def track_faces(clip: Clip, finder: FaceFinder) -> list[Track]:
+    """The faces of a clip, as `tracks_measured` follows them."""
+    return [track for track, _ in tracks_measured(clip, finder, None)]
+
+
+def tracks_measured(
+    clip: Clip, finder: FaceFinder, measure: Callable[[Picture, Floats], Floats] | None
+) -> list[tuple[Track, Floats]]:
     """The faces of a clip in one pass, the main one (area times frames seen) first, at most MOST_FACES.
 
     A face is followed by its mesh alone, one pass a frame, as long as the mesh net is sure and the face has not jumped.
     The detector looks for new faces every SEARCH_EVERY frames and after a cut, in tiles too while there is none, and in
-    the frames between for lost ones around where they were. Memory grows by 6 KB a face and frame.
+    the frames between for lost ones around where they were. Memory grows by 6 KB a face and frame. With each track comes
+    what `measure` says of each picture that it is seen in and its mesh, in rows.
     """
     paths: list[_Path] = []
     scene: Floats = np.zeros(0, np.float32)
@@ -232,9 +241,13 @@ def track_faces(clip: Clip, finder: FaceFinder) -> list[Track]:
             else:
                 paths.append(path := _Path())
             path.add(number, face, scene)
+        if measure:
+            for path in paths:
+                if path.frames[-1] == number:
+                    path.measured.append(measure(picture, path.faces[-1].mesh))
     fewest = min(FEWEST_FRAMES, clip.frames)
     kept = sorted((path for path in paths if len(path.frames) >= fewest), key=lambda path: -path.area)
-    return [_track(path, clip.frames) for path in kept[:MOST_FACES]]
+    return [(_track(path, clip.frames), np.array(path.measured, np.float32)) for path in kept[:MOST_FACES]]
 
 
 def _follow(finder: FaceFinder, picture: Picture, paths: Sequence[_Path]) -> list[tuple[_Path, Face]]:
@@ -329,8 +342,6 @@ def under_mask(tracks: Sequence[Track], masks: Iterable[Mask], size: tuple[int, 
                 inside = int(masked[y0:y1, x0:x1].sum())
                 common[which] += inside
                 either[which] += (y1 - y0) * (x1 - x0) - inside
-    if not common.any():
-        return list(tracks)
     first = int(np.argmax(common / np.maximum(either, 1)))
     return [tracks[first], *tracks[:first], *tracks[first + 1 :]]
 

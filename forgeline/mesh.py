@@ -153,3 +153,18 @@ MOUTH_TRIANGLES: Final = _FACE[_within(LIPS_INNER)]
 """int32 (18, 3): the mouth's opening. What shows there is teeth and tongue."""
 EYE_TRIANGLES: Final = _FACE[_within(RIGHT_EYE, LEFT_EYE)]
 """int32 (28, 3): the eyeballs, between the lids."""
+
+
+def turned(mesh: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Yaw and pitch, degrees, of meshes (…, 468, 3): 0 and about 0 facing the camera.
+
+    In the head's own upright axes, so that a head leant to its shoulder is not turned.
+    """
+    across, down = mesh[..., LEFT_EYE_CORNER, :] - mesh[..., RIGHT_EYE_CORNER, :], mesh[..., 152, :] - mesh[..., 10, :]
+    normal = np.cross(across, down)
+    flat = across[..., :2] / np.linalg.norm(across[..., :2], axis=-1, keepdims=True)
+    x = (normal[..., :2] * flat).sum(-1)
+    y = normal[..., 1] * flat[..., 0] - normal[..., 0] * flat[..., 1]
+    side = np.degrees(np.arctan2(x, normal[..., 2]))
+    lean = np.degrees(np.arctan2(y, np.hypot(x, normal[..., 2])))
+    return np.asarray(side, np.float32), np.asarray(lean, np.float32)

@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 
 from forgeline.clip import Clip, Track
 from forgeline.errors import MediaError
-from forgeline.mesh import LEFT_EYE_CORNER, OVAL, RIGHT_EYE_CORNER
+from forgeline.mesh import OVAL, turned
 from generators.plugin import face_of
 
 Floats = NDArray[np.float32]
@@ -20,24 +20,12 @@ FEWEST_INSIDE = 0.9
 
 def yaw(mesh: Floats) -> Floats:
     """Degrees that each head of (…, 468, 3) is turned to the side, 0 facing the camera."""
-    return _turned(mesh)[0]
+    return turned(mesh)[0]
 
 
 def pitch(mesh: Floats) -> Floats:
     """Degrees that each head of (…, 468, 3) is raised or lowered, about 0 facing the camera."""
-    return _turned(mesh)[1]
-
-
-def _turned(mesh: Floats) -> tuple[Floats, Floats]:
-    """Yaw and pitch in the head's own upright axes, so that a head leant to its shoulder is not turned."""
-    across, down = mesh[..., LEFT_EYE_CORNER, :] - mesh[..., RIGHT_EYE_CORNER, :], mesh[..., 152, :] - mesh[..., 10, :]
-    normal = np.cross(across, down)
-    flat = across[..., :2] / np.linalg.norm(across[..., :2], axis=-1, keepdims=True)
-    x = (normal[..., :2] * flat).sum(-1)
-    y = normal[..., 1] * flat[..., 0] - normal[..., 0] * flat[..., 1]
-    side = np.degrees(np.arctan2(x, normal[..., 2]))
-    lean = np.degrees(np.arctan2(y, np.hypot(x, normal[..., 2])))
-    return np.asarray(side, np.float32), np.asarray(lean, np.float32)
+    return turned(mesh)[1]
 
 
 def facing(track: Track, max_yaw: float) -> NDArray[np.bool_]:
@@ -45,7 +33,7 @@ def facing(track: Track, max_yaw: float) -> NDArray[np.bool_]:
 
     A face that was turned too far has to come back a little further, or it would come and go at the limit.
     """
-    sideways, upwards = np.abs(_turned(track.mesh))
+    sideways, upwards = np.abs(turned(track.mesh))
     able, limit = np.zeros(len(track.seen), np.bool_), 1.0
     for frame in np.flatnonzero(track.seen):
         able[frame] = sideways[frame] <= limit * max_yaw and upwards[frame] <= limit * MAX_PITCH

@@ -18,6 +18,7 @@ from flows.scan import scan_all
 from forgeline.clip import Picture
 from forgeline.errors import SourceError
 from forgeline.faces import load_track
+from forgeline.quality import beside, load_quality
 from forgeline.sample import Sample
 from forgeline.video import Encoding, VideoWriter
 from sources.ffpp import FaceForensics
@@ -85,19 +86,30 @@ def test_the_main_face_is_the_one_that_was_changed(corpus: Path, params: Params)
     assert SMALL[0] < first.points[0, 2, 0] < SMALL[0] + SMALL[2]
     assert second.points[0, 2, 0] < 200
     assert first.seen.all()
+    sizes = [load_quality(beside(Path(str(row.track))), face)["size"].mean() for face in (0, 1)]
+    assert sizes[0] < sizes[1], "qualities come in the tracks' order"
 
 
-def test_a_real_clip_s_main_face_is_the_largest(corpus: Path, params: Params) -> None:
+def test_without_a_mask_it_is_the_largest(corpus: Path, params: Params) -> None:
     mask = corpus / "data/raw/ffpp" / MASK
     away = mask.rename(corpus / "mask.mp4")
     scan_all(["ffpp"], params)
     row = ingested(params)
     assert load_track(Path(str(row.track))).points[0, 2, 0] < 200
     away.rename(mask)
+
+
+def test_another_mask_makes_the_item_anew(corpus: Path, params: Params) -> None:
     scan_all(["ffpp"], params)
-    assert load_track(Path(str(ingested(params).track))).points[0, 2, 0] > 200, (
-        "a mask that is there by now makes the item anew"
-    )
+    assert load_track(Path(str(ingested(params).track))).points[0, 2, 0] > 200
+    mask = corpus / "data/raw/ffpp" / MASK
+    whole = mask.read_bytes()
+    black = np.zeros((200, 352, 3), np.uint8)
+    black[60:140, 60:140] = 255
+    film(mask, [black] * 5, 36)
+    scan_all(["ffpp"], params)
+    assert load_track(Path(str(ingested(params).track))).points[0, 2, 0] < 200
+    mask.write_bytes(whole)
 
 
 def test_a_mask_that_can_t_be_read(corpus: Path, params: Params) -> None:
