@@ -55,7 +55,7 @@ class Ingest(Section):
     denoise: Denoise | None = None
     """None: all sound is taken as it is."""
     detector: DetectorName = "mediapipe"
-    """What finds faces: `mediapipe` is quick, `yunet` and `mtcnn` see small, dark and turned ones and cost more."""
+    """What finds faces: `mediapipe` is quick and misses the smallest, which `yunet` and `mtcnn` see."""
     second: Literal["yunet", "mtcnn"] | None = None
     """What looks again at a whole picture in which the first finds no face; it costs nothing where the first does."""
 

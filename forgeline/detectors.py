@@ -1,8 +1,8 @@
 """What finds faces in a picture: three nets behind one call, each of which says where faces and their eyes are.
 
 `mediapipe` is BlazeFace short range (Bazarevsky et al. 2019), quick and blind to what is small in its 128 pixels; `yunet` is
-YuNet (Wu et al. 2023), `mtcnn` the cascade of Zhang et al. (2016), which see more and cost more. The mesh that follows a
-face is the same for all.
+YuNet (Wu et al. 2023), `mtcnn` the cascade of Zhang et al. (2016), which see smaller faces and cost more. The mesh that
+follows a face is the same for all.
 """
 
 from collections.abc import Mapping
