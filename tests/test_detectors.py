@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from forgeline.boxes import overlap
 from forgeline.clip import Picture
-from forgeline.detectors import FILES, Area, Detector, DetectorName, Mtcnn, Sighting, detector
+from forgeline.detectors import FILES, Area, Detector, DetectorName, Mtcnn, Sighting, _conv, _layers, _tensor, _window, detector
 from forgeline.faces import SEARCH_EVERY, FaceFinder, save_tracks, track_faces
 from forgeline.weights import WEIGHTS
 from sources.heads import Expression, Pose, frame, person, scene
@@ -139,6 +139,18 @@ def test_mtcnn_is_that_of_facenet(loaded: dict[DetectorName, Detector], name: st
     assert seen.score > 0.99
 
 
+def test_windows_are_black_where_they_reach_out_of_the_picture() -> None:
+    picture = np.full((30, 40, 3), 90, np.uint8)
+    picture[0, 0] = 250
+    beyond = _window(picture, np.array([-6.0, -4.0, 14.0, 16.0]), 20)
+    assert beyond[4, 6].tolist() == [250] * 3, "the picture's corner"
+    assert not beyond[:4].any()
+    assert not beyond[:, :6].any()
+    assert (beyond[5:, 6:] == 90).all()
+    assert not _window(picture, np.array([30.0, 20.0, 50.0, 40.0]), 20)[10:, 10:].any()
+    assert not _window(picture, np.array([90.0, 90.0, 99.0, 99.0]), 20).any(), "wholly outside"
+
+
 def test_mtcnn_s_layers_by_hand(loaded: dict[DetectorName, Detector]) -> None:
     """The first net on one window of 12 pixels, in loops."""
     mtcnn = loaded["mtcnn"]
@@ -164,8 +176,6 @@ def test_mtcnn_s_layers_by_hand(loaded: dict[DetectorName, Detector]) -> None:
     seen = bent(convolved(bent(convolved(seen, "conv2"), "prelu2"), "conv3"), "prelu3")
     first, second = convolved(seen, "conv4_1").ravel()
     sure = 1 / (1 + np.exp(first - second))
-
-    from forgeline.detectors import _conv, _layers, _tensor
 
     own = _conv(mtcnn._nets[0], "conv4_1", _layers(mtcnn._nets[0], _tensor(window[None]), (2, 0, 0))).softmax(1)
     assert float(own[0, 1, 0, 0]) == pytest.approx(sure, abs=1e-5)

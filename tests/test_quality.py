@@ -42,6 +42,7 @@ def test_inside() -> None:
     assert measures(face())["inside"] == 1
     half = measures(face(), x=0.0)
     assert 0.3 < half["inside"] < 0.7
+    assert measures(np.zeros((HEIGHT, 400, 3), np.uint8), x=300.0)["inside"] == 1
     gone = measures(face(), x=-300.0)
     assert gone["inside"] == 0
     assert np.isnan([gone[name] for name in ("sharpness", "light", "contrast", "one_sided")]).all()
