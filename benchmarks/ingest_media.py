@@ -4,10 +4,11 @@
 
 Each video is first made one of 1280x720, H.264 at crf 23 with AAC; without any a head is drawn that talks, turns and moves,
 and its sound is noise. `ingest` is the stage's own work on a file: hash, decode, find, follow, measure, sound, and the files
-that it leaves. The others decode and look at every frame by themselves. dlib (`pip install dlib-bin`) and facenet-pytorch take
-part where they can be imported; they are no dependencies. Recall is of the frames in which the project's own nets, asked
-anew in every frame, find a face, and a face counts where it overlaps that one by 0.3; the eyes' error is against the same, in
-shares of the eyes' distance. CPU time of one process and thread, least of two passes.
+that it leaves. The others decode and look at every frame by themselves. dlib (`pip install dlib-bin`) and facenet-pytorch
+take part where they can be imported; they are no dependencies. Nets that this machine lacks are fetched. Recall is of the
+frames in which the project's own nets, asked anew in every frame, find a face, and a face counts where it overlaps that one
+by 0.3; the eyes' error is against the same, in shares of the eyes' distance. CPU time of one process and thread, least of two
+passes.
 """
 
 import math
