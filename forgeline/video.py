@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import av
+import cv2
 import numpy as np
 from av.codec.context import Flags
 from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc, Interpolation
@@ -171,14 +172,17 @@ def picture_of(frame: av.VideoFrame) -> Picture:
     if space in (0, 2):
         space = Colorspace.ITU709 if frame.height >= 720 else Colorspace.ITU601
     full = frame.color_range == ColorRange.JPEG or frame.format.name.startswith("yuvj")
-    picture = frame.reformat(
-        format="rgb24",
+    # To planes first: only these does libswscale convert by more than one pixel at a time, to the same values.
+    green, blue, red = frame.reformat(
+        format="gbrp",
         src_colorspace=space,
         src_color_range=ColorRange.JPEG if full else ColorRange.MPEG,
         dst_color_range=ColorRange.JPEG,
         interpolation=_SCALER,
         threads=1,
-    ).to_ndarray()
+    ).planes
+    planes = [np.frombuffer(memoryview(each), np.uint8).reshape(each.height, each.line_size) for each in (red, green, blue)]
+    picture = np.asarray(cv2.merge([plane[:, : frame.width] for plane in planes]), np.uint8)
     if frame.rotation % 360:
         picture = np.rot90(picture, frame.rotation // 90)
     height, width = picture.shape[0] & ~1, picture.shape[1] & ~1

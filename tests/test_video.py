@@ -16,13 +16,14 @@ import av
 import cv2
 import numpy as np
 import pytest
+from av.video.reformatter import ColorRange, Colorspace, Interpolation
 from numpy.typing import NDArray
 from PIL import Image
 
 from forgeline.audio import fit, resample, to_int16
 from forgeline.clip import Clip, Mask, Picture, Sound
 from forgeline.errors import MediaError, PromiseError
-from forgeline.video import Encoding, MaskWriter, VideoWriter, key_pictures, open_video, read_masks
+from forgeline.video import Encoding, MaskWriter, VideoWriter, key_pictures, open_video, picture_of, read_masks
 
 WIDTH, HEIGHT = 96, 64
 FAST = Encoding(crf=10, preset="ultrafast")
@@ -371,6 +372,24 @@ def test_other_pixel_formats_have_the_same_colours(tmp_path: Path, codec: str, p
         assert not error.any()
     else:
         assert np.median(error) <= 3
+
+
+@pytest.mark.parametrize(
+    "pixels", ["yuv420p", "yuvj420p", "yuv422p", "yuv444p", "yuv420p10le", "nv12", "gray", "bgr24", "yuv410p"]
+)
+def test_a_picture_is_what_libswscale_converts_pixel_by_pixel(pixels: str) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (122, 170, 3), np.uint8)
+    frame = av.VideoFrame.from_ndarray(noise, format="rgb24").reformat(format=pixels)
+    full = ColorRange.JPEG if pixels == "yuvj420p" else ColorRange.MPEG
+    exact = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.BITEXACT | Interpolation.FULL_CHR_H_INT
+    slow = frame.reformat(
+        format="rgb24",
+        src_colorspace=Colorspace.ITU601,
+        src_color_range=full,
+        dst_color_range=ColorRange.JPEG,
+        interpolation=exact,
+    )
+    assert np.array_equal(picture_of(frame), slow.to_ndarray())
 
 
 @pytest.mark.parametrize(("lines", "matrix"), [(64, cv2.COLOR_YUV2RGB_I420), (720, None)])
