@@ -4,7 +4,8 @@
 
 Each video is first made one of 1280x720, H.264 at crf 23 with AAC; without any a head is drawn that talks, turns and moves,
 and its sound is noise. `ingest` is the stage's own work on a file: hash, decode, find, follow, measure, sound, and the files
-that it leaves. The others decode and look at every frame by themselves. dlib (`pip install dlib-bin`) and facenet-pytorch
+that it leaves. The others decode and look at every frame by themselves; DeepfakeBench's preprocessing looks for a face once
+more in what it cut out, and for landmarks, which is not counted here. dlib (`pip install dlib-bin`) and facenet-pytorch
 take part where they can be imported; they are no dependencies. Nets that this machine lacks are fetched. Recall is of the
 frames in which the project's own nets, asked anew in every frame, find a face, and a face counts where it overlaps that one
 by 0.3; the eyes' error is against the same, in shares of the eyes' distance. CPU time of one process and thread, least of two
@@ -182,10 +183,10 @@ def ways(finder: FaceFinder) -> Iterator[tuple[str, Each]]:
         hog = dlib.get_frontal_face_detector()
 
         def by_hog(picture: Picture) -> list[Seen]:
-            found = hog(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), 0)
+            found = hog(picture, 1)
             return [(np.array([r.left(), r.top(), r.right(), r.bottom()], float), None) for r in found]
 
-        yield "dlib's HOG", by_hog
+        yield "dlib's HOG, enlarged once, as DeepfakeBench has it", by_hog
     data = Path(cv2.__file__).parent / "data" / "haarcascade_frontalface_default.xml"
     if data.exists():
         cascade = cv2.CascadeClassifier(str(data))

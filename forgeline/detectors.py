@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from forgeline.boxes import Floats, overlap
 from forgeline.clip import Picture
+from forgeline.nets import Net
 from forgeline.weights import weights
 
 Area = tuple[int, int, int, int]
@@ -55,12 +56,12 @@ def detector(name: DetectorName) -> Detector:
 
 
 class BlazeFace:
-    """MediaPipe's short-range net, run by OpenCV."""
+    """MediaPipe's short-range net."""
 
     side: int = 128
 
     def __init__(self) -> None:
-        self._net = cv2.dnn.readNetFromTFLite(str(weights("face_detector")))
+        self._net = Net("face_detector", ("regressors", "classificators"))
         self._anchors = _anchors()
 
     def __call__(self, picture: Picture, area: Area, threshold: float) -> list[Sighting]:
@@ -73,12 +74,11 @@ class BlazeFace:
         left, top = (self.side - size[0]) // 2, (self.side - size[1]) // 2
         square = np.zeros((self.side, self.side, 3), np.uint8)
         square[top : top + size[1], left : left + size[0]] = cv2.resize(part, size, interpolation=cv2.INTER_AREA)
-        self._net.setInput(cv2.dnn.blobFromImage(square, 1 / 127.5, mean=(127.5, 127.5, 127.5)))
-        places, logits = self._net.forward(["regressors", "classificators"])
-        scores = sigmoid(np.asarray(logits, np.float32).reshape(-1))
+        places, logits = self._net(np.asarray(square / np.float32(127.5) - 1, np.float32))
+        scores = sigmoid(logits.reshape(-1))
         sure = np.flatnonzero(scores > threshold)
         # Pairs in a row, in pixels of the square: middle, width and height, right eye, left eye (nose, mouth, ears).
-        rows = np.asarray(places, np.float32).reshape(-1, 8, 2)[sure, :4]
+        rows = places.reshape(-1, 8, 2)[sure, :4]
         rows[:, [0, 2, 3]] += self._anchors[sure, None] * self.side - (left, top)
         rows *= (width / size[0], height / size[1])
         rows[:, [0, 2, 3]] += (x0, y0)

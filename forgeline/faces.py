@@ -1,6 +1,6 @@
 """Faces: found by a detector, followed by a 468-point mesh, and kept as tracks.
 
-The mesh is MediaPipe's Face Mesh (Kartynnik et al. 2019), run by OpenCV; the detectors stand in `detectors`.
+The mesh is MediaPipe's Face Mesh (Kartynnik et al. 2019), run by LiteRT; the detectors stand in `detectors`.
 """
 
 import math
@@ -27,7 +27,7 @@ from forgeline.mesh import (
     RIGHT_EYE_CORNER,
     RIGHT_MOUTH_CORNER,
 )
-from forgeline.weights import weights
+from forgeline.nets import Net
 
 CONFIDENCE = 0.5
 """What the mesh net must say for a face to be one."""
@@ -69,7 +69,7 @@ class FaceFinder:
         cv2.setNumThreads(1)
         self._detector = detector(first)
         self._second = detector(second) if second else None
-        self._mesher = cv2.dnn.readNetFromTFLite(str(weights("face_mesh")))
+        self._mesher = Net("face_mesh", ("conv2d_21", "conv2d_31"))
 
     def find(self, picture: Picture, threshold: float = 0.5) -> list[Face]:
         """The faces of a picture, the largest first.
@@ -143,12 +143,11 @@ class FaceFinder:
             flags=cv2.INTER_LINEAR,
             borderMode=cv2.BORDER_REPLICATE,
         )
-        self._mesher.setInput(cv2.dnn.blobFromImage(square, 1 / 255))
-        places, logit = self._mesher.forward(["conv2d_21", "conv2d_31"])
+        places, logit = self._mesher(np.asarray(square / np.float32(255), np.float32))
         mesh = places.reshape(468, 3).astype(np.float64)
         mesh[:, :2] = (mesh[:, :2] - shift) @ np.linalg.inv(turn).T
         mesh[:, 2] /= scale
-        return _face(mesh.astype(np.float32), float(sigmoid(np.asarray(logit, np.float32).reshape(-1))[0]))
+        return _face(mesh.astype(np.float32), float(sigmoid(logit.reshape(-1))[0]))
 
 
 def _face(mesh: Floats, score: float) -> Face:

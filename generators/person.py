@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from forgeline.clip import Picture
-from forgeline.weights import weights
+from forgeline.nets import Net
 
 Floats = NDArray[np.float32]
 
@@ -37,14 +37,14 @@ class Person:
 
     def __init__(self) -> None:
         cv2.setNumThreads(1)  # equal pictures give equal bytes
-        self._net = cv2.dnn.readNetFromTFLite(str(weights("selfie_segmentation")))
+        self._net = Net("selfie_segmentation", ("activation_10",))
         self._direction: Floats | None = None
 
     def find(self, picture: Picture) -> Floats:
         """How much of each cell (SIDE, SIDE) of the picture is the person, 0 … 1."""
         small = np.asarray(cv2.resize(picture, (SIDE, SIDE), interpolation=cv2.INTER_AREA), np.uint8)
-        self._net.setInput(cv2.dnn.blobFromImage(small, 1 / 255))
-        found = np.asarray(self._net.forward(), np.float32).reshape(SIDE, SIDE)
+        (matte,) = self._net(np.asarray(small / np.float32(255), np.float32))
+        found = matte.reshape(SIDE, SIDE)
         if self._direction is None:
             self._direction = _telling(small[::2, ::2].reshape(-1, 3), found[::2, ::2].ravel())
         return _whole(np.asarray(np.clip((found - DOUBT) / (CERTAIN - DOUBT), 0, 1), np.float32))
