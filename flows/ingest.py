@@ -31,9 +31,9 @@ if TYPE_CHECKING:
     from forgeline.faces import FaceFinder
 
 
-TRACKED_BY = tuple(f"forgeline.{name}" for name in ("faces", "image", "manifest", "quality", "video"))
-EMBEDDED = 8
-"""Frames of a clip, evenly spread, whose faces are embedded."""
+TRACKED_BY = ("forgeline.faces", "forgeline.image", "forgeline.manifest", "forgeline.quality", "forgeline.video")
+PRINTED_BY = ("forgeline.prints", "forgeline.denoise", "forgeline.image", "forgeline.video")
+EMBEDDED_BY = ("evaluators.faces", "evaluators.identity", "forgeline.image", "forgeline.prints", "forgeline.video")
 
 
 @dataclass(frozen=True)
@@ -140,8 +140,7 @@ def _with_prints(folder: Path, samples: list[Sample], denoise: Denoise | None) -
 
     Items of their own, as marks are. Both come from one decode of the sound.
     """
-    code = code_digest("forgeline.prints", "forgeline.denoise", "forgeline.image", "forgeline.video")
-    made_by = [code, library_versions(), denoise and denoise.settings()]
+    made_by = [code_digest(*PRINTED_BY), library_versions(), denoise and denoise.settings()]
     jobs = []
     for sample in samples:
         if sample.reason is None:
@@ -158,8 +157,8 @@ def _print(job: _PrintJob) -> Finished:
     from forgeline.audio import open_sound
     from forgeline.faces import load_track
     from forgeline.image import open_image
-    from forgeline.prints import print_of, save_print
-    from forgeline.video import open_video
+    from forgeline.prints import looked_at, print_of, save_print
+    from forgeline.video import open_video, pictures_at
 
     sample, path = job.sample, Path(job.sample.media)
     track = load_track(Path(sample.track)) if sample.track else None
@@ -169,7 +168,8 @@ def _print(job: _PrintJob) -> Finished:
         else:
             clip = open_video(path, track) if sample.media_type == "video" else open_image(path, track)
         sound = clip.sound()
-        found = print_of(replace(clip, sound=lambda: sound))
+        looks = pictures_at(path, looked_at(track)) if track and sample.media_type == "video" else None
+        found = print_of(replace(clip, sound=lambda: sound), looks)
     except MediaError as error:
         return Finished(replace(sample, reason=_brief(error)), ())
     file = job.folder / f"{sample.sample_id}.npz"
@@ -194,7 +194,7 @@ def _listened(sound: "Sound", denoise: Denoise | None) -> dict[str, Any]:
 def _embed_all(folder: Path, samples: list[Sample], params: Params) -> None:
     """The mean embedding of the main face of each real clip, where params name a net for it."""
     faces = params.ingest.faces
-    made_by = [code_digest("evaluators.faces", "evaluators.identity", "forgeline.image", "forgeline.video"), library_versions()]
+    made_by = [code_digest(*EMBEDDED_BY), library_versions()]
     jobs = []
     for sample in samples if faces else ():
         if faces and sample.reason is None and sample.track and sample.label == "real":
@@ -211,17 +211,16 @@ def _embed(job: _FaceJob) -> Finished:
     from evaluators.identity import NET_SIDE, by_net
     from forgeline.faces import load_track
     from forgeline.image import open_image
-    from forgeline.video import open_video
+    from forgeline.prints import looked_at
+    from forgeline.video import pictures_at
 
     sample = job.sample
     track = load_track(Path(str(sample.track)))
-    clip = (open_video if sample.media_type == "video" else open_image)(Path(sample.media), track)
-    seen = np.flatnonzero(track.seen)
-    wanted = set(seen[np.unique(np.linspace(0, len(seen) - 1, EMBEDDED).round().astype(int))].tolist())
-    mesh = track.mesh.astype(np.float64)
+    path, mesh = Path(sample.media), track.mesh.astype(np.float64)
     faces, embedded = Faces(mesh, mesh), by_net(job.net)
-    places = {at: place for at in wanted if (place := faces.place(at, NET_SIDE)) is not None}
-    rows = [embedded(cut(p, places[at], NET_SIDE)) for at, p in enumerate(clip.pictures()) if at in places]
+    places = {at: place for at in looked_at(track) if (place := faces.place(at, NET_SIDE)) is not None}
+    shown = pictures_at(path, places) if sample.media_type == "video" else open_image(path).pictures()
+    rows = [embedded(cut(picture, place, NET_SIDE)) for place, picture in zip(places.values(), shown, strict=True)]
     whole = np.mean(rows, axis=0)
     file = job.folder / f"{sample.sample_id}.npy"
     with replacing(file) as part, part.open("wb") as out:

@@ -9,6 +9,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("forgeline", "sources", "generators", "evaluators", "watermark", "flows")
 LIBRARIES = (
+    "ai-edge-litert",
     "av",
     "diffusers",
     "espeakng-loader",

@@ -8,6 +8,7 @@ bits a moment. `forgeline.near` finds equal ones among many.
 
 import zipfile
 import zlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,16 +55,28 @@ class Print:
     loud: NDArray[np.bool_]
 
 
-def print_of(clip: Clip) -> Print:
-    """The print of a clip with its track, from one pass over its pictures and its sound; raises MediaError as these do.
+def print_of(clip: Clip, looks: Iterable[Picture] | None = None) -> Print:
+    """The print of a clip with its track; raises MediaError as its pictures and its sound do.
 
-    Holds the sound, and one picture at a time.
+    `looks` are its pictures `looked_at(clip.track)`; without them, all are passed over. Holds the sound, and one picture at a
+    time.
     """
     sound = clip.sound()
     bits, loud = heard(sound) if sound is not None else (np.zeros(0, np.uint32), np.zeros(0, np.bool_))
     if clip.track is None:
         return Print(np.zeros((0, len(CHANNELS)), np.float16), np.zeros((0, 0), np.uint8), bits, loud)
-    return Print(motion(clip.track, float(clip.fps)), _mean_look(clip, clip.track), bits, loud)
+    at = looked_at(clip.track)
+    if looks is None:
+        looks = (picture for number, picture in enumerate(clip.pictures()) if number in at)
+    faces = [look_of(picture, clip.track.mesh[number]) for number, picture in zip(at, looks, strict=True)]
+    look = np.asarray(np.mean(faces, axis=0).round(), np.uint8)
+    return Print(motion(clip.track, float(clip.fps)), look, bits, loud)
+
+
+def looked_at(track: Track) -> tuple[int, ...]:
+    """The frames, evenly spread over those in which a face is seen, that its look is the mean of, in order."""
+    seen = np.flatnonzero(track.seen)
+    return tuple(seen[np.unique(np.linspace(0, len(seen) - 1, _LOOKS).round().astype(int))].tolist())
 
 
 def motion(track: Track, fps: float) -> NDArray[np.float16]:
@@ -153,13 +166,6 @@ def look_of(picture: Picture, mesh: NDArray[np.floating]) -> NDArray[np.float64]
     matrix = np.column_stack([turn, shift])
     face = cv2.warpAffine(grey, matrix, (columns, rows), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     return np.asarray((face[:, : LOOK[1]].astype(np.float64) + face[:, : LOOK[1] - 1 : -1]) / 2)
-
-
-def _mean_look(clip: Clip, track: Track) -> NDArray[np.uint8]:
-    seen = np.flatnonzero(track.seen)
-    wanted = {int(i) for i in seen[np.unique(np.linspace(0, len(seen) - 1, _LOOKS).round().astype(int))]}
-    looks = [look_of(picture, track.mesh[at]) for at, picture in enumerate(clip.pictures()) if at in wanted]
-    return np.asarray(np.mean(looks, axis=0).round(), np.uint8)
 
 
 def save_print(path: Path, found: Print) -> None:

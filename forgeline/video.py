@@ -1,6 +1,6 @@
 """Video files in and out, through PyAV. One thread everywhere: x264 gives other bytes with another thread count."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
@@ -97,6 +97,20 @@ def key_pictures(path: Path) -> Iterator[Picture]:
         if decoded < promised:
             what = f"ends after {decoded} of {promised} pictures"
             raise MediaError(path, what, "replace it by a whole copy, or leave it out")
+
+
+def pictures_at(path: Path, numbers: Collection[int]) -> Iterator[Picture]:
+    """Some of the pictures that `open_video` gives, by their numbers, in order. Others are decoded, but not converted to RGB,
+    which takes as long again. Raises MediaError.
+    """
+    wanted = frozenset(numbers)
+    with _reading(path) as container:
+        timing = _timing(container, path)
+    for number, frame in enumerate(_frames(path, timing)):
+        if number in wanted:
+            yield picture_of(frame)
+        if number >= max(wanted, default=0):
+            return
 
 
 def read_masks(path: Path) -> Iterator[Mask]:
@@ -208,6 +222,11 @@ def tag_colours(encoder: av.VideoCodecContext) -> None:
 
 
 def _pictures(path: Path, timing: _Timing, shape: tuple[int, int]) -> Iterator[Picture]:
+    return (_checked(frame, path, shape) for frame in _frames(path, timing))
+
+
+def _frames(path: Path, timing: _Timing) -> Iterator[av.VideoFrame]:
+    """What is shown at each place of the grid, decoded."""
     made = 0
     with _reading(path) as container:
         tick = container.streams.video[0].time_base or Fraction(1, 90000)
@@ -215,17 +234,17 @@ def _pictures(path: Path, timing: _Timing, shape: tuple[int, int]) -> Iterator[P
         for frame in _decoded(container, path):
             if timing.even:
                 if made < timing.frames:
-                    yield _checked(frame, path, shape)
+                    yield frame
                     made += 1
                 continue
             # The grid's pictures before this frame's time show the frame before it.
             time = (frame.pts or 0) * tick - timing.start
             while shown is not None and made < timing.frames and made / timing.fps < time - Fraction(1, 2) / timing.fps:
-                yield _checked(shown, path, shape)
+                yield shown
                 made += 1
             shown = frame
         while not timing.even and shown is not None and made < timing.frames:
-            yield _checked(shown, path, shape)
+            yield shown
             made += 1
     if made < timing.frames:
         raise MediaError(path, f"ends after {made} of {timing.frames} pictures", "replace it by a whole copy, or leave it out")

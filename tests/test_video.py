@@ -23,7 +23,7 @@ from PIL import Image
 from forgeline.audio import fit, resample, to_int16
 from forgeline.clip import Clip, Mask, Picture, Sound
 from forgeline.errors import MediaError, PromiseError
-from forgeline.video import Encoding, MaskWriter, VideoWriter, key_pictures, open_video, picture_of, read_masks
+from forgeline.video import Encoding, MaskWriter, VideoWriter, key_pictures, open_video, picture_of, pictures_at, read_masks
 
 WIDTH, HEIGHT = 96, 64
 FAST = Encoding(crf=10, preset="ultrafast")
@@ -601,6 +601,17 @@ def test_key_pictures_are_the_clips_own(tmp_path: Path) -> None:
     path.write_bytes(data[: len(data) * 2 // 3])
     with pytest.raises(MediaError):
         list(key_pictures(path))
+
+
+@pytest.mark.parametrize("slots", [range(12), [0, 1, 2, 3, 7, 8, 9, 12]], ids=["constant rate", "variable rate"])
+def test_some_pictures_are_those_of_a_whole_pass(tmp_path: Path, slots: Sequence[int]) -> None:
+    times = [3600 * slot for slot in slots]
+    path = foreign(tmp_path / "a.mp4", [picture(slot) for slot in slots], times, options={"bf": "0"})
+    whole = list(open_video(path).pictures())
+    some = list(pictures_at(path, {len(whole) - 1, 2, 5}))
+    assert len(some) == 3
+    assert all(np.array_equal(each, whole[at]) for each, at in zip(some, (2, 5, len(whole) - 1), strict=True))
+    assert list(pictures_at(path, ())) == []
 
 
 def test_a_mask_file_that_is_cut_off_is_refused(tmp_path: Path) -> None:
