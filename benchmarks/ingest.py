@@ -21,6 +21,7 @@ from flows.ingest import ingest
 from flows.items import SPREAD, Finished
 from flows.params import Params, load_params
 from forgeline.files import write_text
+from forgeline.quality import beside
 from forgeline.recipe import canonical, digest
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -65,7 +66,10 @@ def _without_work(work: Callable[[Any], Finished], jobs: Sequence[Any]) -> Itera
         sample = job.sample
         if hasattr(job, "folder"):
             files = (job.folder / f"{sample.sample_id}.npz",)
-            files[0].write_bytes(TRACK + job.name.encode())
+            if job.folder.name == "tracks":
+                files = (*files, beside(files[0]))
+            for file in files:
+                file.write_bytes(TRACK + job.name.encode())
             sample = replace(sample, width=640, height=480, frames=75, duration_s=3.0, track=files[0].as_posix())
         yield job, Finished(sample, files)
 

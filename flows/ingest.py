@@ -11,13 +11,15 @@ from flows.items import Finished, Item, bring_up_to_date, dropped
 from flows.params import Denoise, Ingest, Params, key_names
 from flows.rejected import FILE as REJECTED
 from flows.rejected import by_stage, write_rejected
+from flows.unchanged import forget, is_unchanged, remember
 from forgeline.code import code_digest, library_versions
+from forgeline.compute import DIED
 from forgeline.detectors import FILES, DetectorName
 from forgeline.errors import FactoryError, MediaError, SourceError
 from forgeline.files import replacing, sha256_of
 from forgeline.inventory import load
 from forgeline.lock import holding
-from forgeline.manifest import write_manifest
+from forgeline.manifest import read_manifest, write_manifest
 from forgeline.recipe import digest
 from forgeline.sample import DENOISED, Sample
 from forgeline.terms import require_acceptance
@@ -34,6 +36,8 @@ if TYPE_CHECKING:
 TRACKED_BY = ("forgeline.faces", "forgeline.image", "forgeline.manifest", "forgeline.quality", "forgeline.video")
 PRINTED_BY = ("forgeline.prints", "forgeline.denoise", "forgeline.image", "forgeline.video")
 EMBEDDED_BY = ("evaluators.faces", "evaluators.identity", "forgeline.image", "forgeline.prints", "forgeline.video")
+INGESTED_BY = ("flows.ingest", "flows.items", "flows.rejected", "watermark.read", *TRACKED_BY, *PRINTED_BY, *EMBEDDED_BY)
+"""What a corpus's rows hang on, and what each of their parts does."""
 
 
 @dataclass(frozen=True)
@@ -73,43 +77,61 @@ def ingest(name: str, params: Params) -> list[Sample]:
     if not isinstance(source, Source):
         raise SourceError(name, "is not in params", f"there are {', '.join(params.sources) or 'none'} under sources")
     require_acceptance(name, source.terms)
-    root, folder = workspace.RAW / name, workspace.REAL / name
-    with holding(workspace.lock(f"ingest@{name}")):
-        corpus = source(name, root, load(workspace.inventory(name)))
-        _report(corpus)
-        first, second = params.ingest.detector, params.ingest.second
+    root, folder, stage = workspace.RAW / name, workspace.REAL / name, f"ingest@{name}"
+    with holding(workspace.lock(stage)):
         made_by = {
-            "code": code_digest("flows.ingest", *TRACKED_BY),
+            "code": code_digest(*INGESTED_BY, type(source).__module__),
             "libraries": library_versions(),
-            "weights": [weights_sha256(row) for row in (*FILES[first], *(FILES[second] if second else ()), "face_mesh")],
-            "detectors": [first, second],
-            "min_seen": params.ingest.min_seen,
+            "weights": _weights(params.ingest),
+            "keys": [key.id for key in masters()],
+            "params": [source.settings(), params.ingest.settings(), params.plan.batches],
+            "inventory": sha256_of(workspace.inventory(name)),
         }
-        tracks = folder / "tracks"
-        found = list(corpus)
-        made = digest(made_by)
-        how = tracks, params.ingest.min_seen, first, second
-        masks = {s.sample_id: _scanned(s.mask, name, corpus) for s in found if s.mask}
-        jobs = [
-            _Job(s.sample_id, digest([s.recipe, repr(s), masks.get(s.sample_id), made]), s, *how, masks.get(s.sample_id))
-            for s in found
-        ]
-        tracked = bring_up_to_date(tracks, jobs, _look, f"ingest {name}")
-        marked = _with_marks(folder / "marks", tracked, params)
-        samples = _with_prints(folder / workspace.PRINTS, marked, params.ingest.denoise)
-        write_manifest(folder / workspace.MANIFEST, samples)
-        write_rejected(folder / REJECTED, by_stage({"corpus": found, "tracks": tracked, "marks": marked, "prints": samples}))
-        _embed_all(folder / workspace.FACES, samples, params)
-        known = {"tracks", "marks", workspace.PRINTS, workspace.MANIFEST, REJECTED}
-        known |= {workspace.FACES} if params.ingest.faces else set()
-        for stray in sorted(p for p in folder.iterdir() if p.name not in known):
-            if stray.is_dir() and not stray.is_symlink():
-                shutil.rmtree(stray)
-            else:
-                stray.unlink()
+        if is_unchanged(stage, made_by, folder):
+            samples = read_manifest(folder / workspace.MANIFEST)
+            print(f"ingest {name}: all {len(samples)} are up to date", flush=True)
+        else:
+            forget(stage)
+            samples, whole = _brought_up_to_date(name, source(name, root, load(workspace.inventory(name))), folder, params)
+            if whole:
+                remember(stage, made_by, folder)
     _tell_sound(samples)
     _limit(f"ingest {name}", samples, params.ingest)
     return samples
+
+
+def _brought_up_to_date(name: str, corpus: Corpus, folder: Path, params: Params) -> tuple[list[Sample], bool]:
+    """The rows of a corpus: what is missing or made otherwise is made anew, the rest kept. And whether no process died."""
+    _report(corpus)
+    how = folder / "tracks", params.ingest.min_seen, params.ingest.detector, params.ingest.second
+    code = code_digest("flows.ingest", *TRACKED_BY)
+    made = digest([code, library_versions(), _weights(params.ingest), *how[1:]])
+    found = list(corpus)
+    masks = {s.sample_id: _scanned(s.mask, name, corpus) for s in found if s.mask}
+    jobs = [
+        _Job(s.sample_id, digest([s.recipe, repr(s), masks.get(s.sample_id), made]), s, *how, masks.get(s.sample_id))
+        for s in found
+    ]
+    tracked = bring_up_to_date(folder / "tracks", jobs, _look, f"ingest {name}")
+    marked = _with_marks(folder / "marks", tracked, params)
+    samples = _with_prints(folder / workspace.PRINTS, marked, params.ingest.denoise)
+    write_manifest(folder / workspace.MANIFEST, samples)
+    write_rejected(folder / REJECTED, by_stage({"corpus": found, "tracks": tracked, "marks": marked, "prints": samples}))
+    embedded = _embed_all(folder / workspace.FACES, samples, params)
+    known = {"tracks", "marks", workspace.PRINTS, workspace.MANIFEST, REJECTED}
+    known |= {workspace.FACES} if params.ingest.faces else set()
+    for stray in sorted(p for p in folder.iterdir() if p.name not in known):
+        if stray.is_dir() and not stray.is_symlink():
+            shutil.rmtree(stray)
+        else:
+            stray.unlink()
+    return samples, not any((s.reason or "").startswith(DIED) for s in (*samples, *embedded))
+
+
+def _weights(settings: Ingest) -> list[str]:
+    """The hashes of the nets that find and follow faces."""
+    second = FILES[settings.second] if settings.second else ()
+    return [weights_sha256(row) for row in (*FILES[settings.detector], *second, "face_mesh")]
 
 
 def _with_marks(folder: Path, samples: list[Sample], params: Params) -> list[Sample]:
@@ -191,7 +213,7 @@ def _listened(sound: "Sound", denoise: Denoise | None) -> dict[str, Any]:
     return {"scores": scores}
 
 
-def _embed_all(folder: Path, samples: list[Sample], params: Params) -> None:
+def _embed_all(folder: Path, samples: list[Sample], params: Params) -> list[Sample]:
     """The mean embedding of the main face of each real clip, where params name a net for it."""
     faces = params.ingest.faces
     made_by = [code_digest(*EMBEDDED_BY), library_versions()]
@@ -200,8 +222,7 @@ def _embed_all(folder: Path, samples: list[Sample], params: Params) -> None:
         if faces and sample.reason is None and sample.track and sample.label == "real":
             key = digest([sample.sha256, sha256_of(Path(sample.track)), faces.net.sha256, made_by])
             jobs.append(_FaceJob(sample.sample_id, key, sample, folder, faces.net))
-    if jobs:
-        bring_up_to_date(folder, jobs, _embed, "ingest: faces")
+    return bring_up_to_date(folder, jobs, _embed, "ingest: faces") if jobs else []
 
 
 def _embed(job: _FaceJob) -> Finished:

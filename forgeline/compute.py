@@ -22,6 +22,10 @@ HEAD_START_S = 3.0
 """Starting a process takes a CPU second, two where it needs torch, which a few short items don't repay."""
 
 
+DIED = "the process that worked on it died"
+"""How the reason of such an item begins: the next run tries it again."""
+
+
 @dataclass(frozen=True)
 class Died:
     """What a worker's item gave when the worker's process died under it (out of memory, a crash in a decoder)."""
@@ -94,7 +98,7 @@ def processes(work: Callable[[Item], Result], items: Sequence[Item]) -> Iterator
                     try:
                         yield item, future.result()
                     except ProcessExpired as error:
-                        yield item, Died(f"the process that worked on it died (exit code {error.exitcode})")
+                        yield item, Died(f"{DIED} (exit code {error.exitcode})")
         finally:
             if waiting:
                 for each in room:

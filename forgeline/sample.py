@@ -16,7 +16,7 @@ DENOISED = "denoised"
 the ids of the parents that this was done to."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Sample:
     """A clip of a corpus (`role` is `ingested`) or one that the factory made; or, with a `reason`, why there is none.
 

@@ -1,0 +1,155 @@
+"""A second ingest of what did not change opens nothing, and everything that could make a difference is noticed."""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+import yaml
+
+from flows import ingest, workspace
+from flows.items import SPREAD, Finished
+from flows.params import load_params
+from flows.scan import scan_all
+from flows.unchanged import forget, is_unchanged, remember
+from forgeline.compute import Died
+from forgeline.manifest import read_manifest
+from forgeline.sample import Sample
+
+ROOT = Path(__file__).parents[1]
+PEOPLE = ("ana", "ben", "cem", "dua")
+
+
+def here(work: Callable[[Any], Finished], jobs: Sequence[Any]) -> Iterator[tuple[Any, Finished]]:
+    return ((job, work(job)) for job in jobs)
+
+
+def lay_out(**changes: Any) -> None:
+    people = {name: {"basis": "form", "scope": ["face", "voice"]} for name in PEOPLE}
+    terms = {
+        "agreement": "forms",
+        "licence": "as signed",
+        "accepted_by": "the lab",
+        "accepted_on": "2026-01-01",
+        "permitted_use": ["detection"],
+        "generate": True,
+        "consent": "forms",
+        "people": people,
+    }
+    tiny = yaml.safe_load((ROOT / "params.tiny.yaml").read_text())
+    Path("params.yaml").write_text(yaml.safe_dump(tiny | {"sources": {"own": {"kind": "folder", "terms": terms}}} | changes))
+
+
+@pytest.fixture
+def corpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder of four voices, ingested once."""
+    monkeypatch.chdir(tmp_path)
+    usual = SPREAD.get()
+    SPREAD.set(here)  # no process of its own
+    raw = workspace.RAW / "own"
+    for number, name in enumerate(PEOPLE):
+        (raw / name).mkdir(parents=True)
+        soundfile.write(raw / name / "a.flac", 0.2 * np.sin(np.arange(16000) / (7 + number)), 16000)
+    lay_out()
+    ingested()
+    yield workspace.REAL / "own"
+    SPREAD.set(usual)
+
+
+def ingested() -> list[Sample]:
+    params = load_params()
+    scan_all(["own"], params)
+    return ingest.ingest("own", params)
+
+
+def worked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What is worked on from now on, by the names of the functions that do it."""
+    done: list[str] = []
+
+    def spread(work: Callable[[Any], Finished], jobs: Sequence[Any]) -> Iterator[tuple[Any, Finished]]:
+        done.extend(work.__name__ for _ in jobs)
+        return here(work, jobs)
+
+    SPREAD.set(spread)
+    monkeypatch.setattr(ingest, "_report", lambda corpus: done.append("_report"))
+    return done
+
+
+def test_what_did_not_change_is_not_opened(
+    corpus: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, before = read_manifest(corpus / "manifest.parquet"), {p: p.stat().st_mtime_ns for p in corpus.rglob("*")}
+    done = worked(monkeypatch)
+    assert sorted(ingested(), key=lambda s: s.sample_id) == first
+    assert done == []
+    assert "all 4 are up to date" in capsys.readouterr().out
+    assert {p: p.stat().st_mtime_ns for p in corpus.rglob("*")} == before
+
+
+@pytest.mark.parametrize(
+    ("change", "again"),
+    [
+        (lambda: next((workspace.REAL / "own/prints").glob("*.npz")).unlink(), ["_report", "_print"]),
+        (lambda: next((workspace.REAL / "own/prints").glob("*.npz")).write_bytes(b"other"), ["_report", "_print"]),
+        (lambda: (workspace.REAL / "own/manifest.parquet").unlink(), ["_report"]),
+        (lambda: (workspace.REAL / "own/stray").touch(), ["_report"]),
+        (lambda: lay_out(ingest={"min_seen": 0.7}), ["_report", *["_look"] * 4]),
+        (lambda: lay_out(ingest={"denoise": {"below_db": 10}}), ["_report", *["_print"] * 4]),
+        (lambda: (workspace.RAW / "own/ana/a.flac").rename(workspace.RAW / "own/ana/b.flac"), ["_report", "_look", "_print"]),
+    ],
+    ids=[
+        "a print is gone",
+        "a print is damaged",
+        "the manifest is gone",
+        "a stray file",
+        "min_seen",
+        "denoise",
+        "another name",
+    ],
+)
+def test_what_changed_is_seen(
+    corpus: Path, change: Callable[[], Any], again: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = worked(monkeypatch)
+    change()
+    rows = ingested()
+    assert [each for each in done if each != "_read_marks"] == again
+    assert len(rows) == 4
+    assert not (corpus / "stray").exists()
+    assert sorted(rows, key=lambda s: s.sample_id) == read_manifest(corpus / "manifest.parquet")
+
+
+def test_what_a_process_died_over_is_tried_again(corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def dying(work: Callable[[Any], Finished], jobs: Sequence[Any]) -> Iterator[tuple[Any, Finished | Died]]:
+        for job in jobs:
+            yield job, Died("the process that worked on it died (exit code -9)")
+
+    lay_out(ingest={"min_seen": 0.7, "max_dropped": 1.0})
+    SPREAD.set(dying)
+    assert all("died" in str(row.reason) for row in ingested())
+    done = worked(monkeypatch)
+    assert all(row.reason is None for row in ingested())
+    assert done.count("_look") == 4
+
+
+def test_times_sizes_and_makers_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "out"
+    (folder / "deep").mkdir(parents=True)
+    file = folder / "deep/a"
+    file.write_text("a")
+    os.utime(file, ns=(1, 1))
+    assert not is_unchanged("s", [1], folder)
+    remember("s", [1], folder)
+    assert is_unchanged("s", [1], folder)
+    assert not is_unchanged("s", [2], folder)
+    assert not is_unchanged("t", [1], folder)
+    os.utime(file, ns=(1, 2))
+    assert not is_unchanged("s", [1], folder)
+    remember("s", [1], folder)
+    forget("s")
+    assert not is_unchanged("s", [1], folder)
+    assert not is_unchanged("s", [1], tmp_path / "nowhere")
