@@ -77,7 +77,7 @@ def ingest(name: str, params: Params) -> list[Sample]:
     if not isinstance(source, Source):
         raise SourceError(name, "is not in params", f"there are {', '.join(params.sources) or 'none'} under sources")
     require_acceptance(name, source.terms)
-    root, folder, stage = workspace.RAW / name, workspace.REAL / name, f"ingest@{name}"
+    folder, inventory, stage = workspace.REAL / name, workspace.inventory(name), f"ingest@{name}"
     with holding(workspace.lock(stage)):
         made_by = {
             "code": code_digest(*INGESTED_BY, type(source).__module__),
@@ -85,14 +85,14 @@ def ingest(name: str, params: Params) -> list[Sample]:
             "weights": _weights(params.ingest),
             "keys": [key.id for key in masters()],
             "params": [source.settings(), params.ingest.settings(), params.plan.batches],
-            "inventory": sha256_of(workspace.inventory(name)),
+            "inventory": sha256_of(inventory) if inventory.is_file() else "",
         }
         if is_unchanged(stage, made_by, folder):
             samples = read_manifest(folder / workspace.MANIFEST)
             print(f"ingest {name}: all {len(samples)} are up to date", flush=True)
         else:
             forget(stage)
-            samples, whole = _brought_up_to_date(name, source(name, root, load(workspace.inventory(name))), folder, params)
+            samples, whole = _brought_up_to_date(name, source(name, workspace.RAW / name, load(inventory)), folder, params)
             if whole:
                 remember(stage, made_by, folder)
     _tell_sound(samples)
