@@ -32,6 +32,10 @@ _SEARCHED_PICTURES = 6  # of those, that places are searched in
 _SOUND_S = 120.0  # of sound that is listened to
 _VIEWS = 32  # ways, at most, in which a file's pictures are read under one key, and one more for sound
 _STANDS_OUT, _STANDS_AT_ZERO = 4.3, 2.5  # the template, somewhere and just where the picture begins, worth a reading
+_LIKELY = 22.0
+"""The standing of a guess from which on all pictures are looked at there. In 45 marked clips of GRID that were scaled, turned,
+cropped and encoded again none was read whose place stood at less than 25; in 35 clips and photographs without a mark the best
+of all places stands at 10 to 27."""
 
 _PATCHES = 400  # at most, of a picture
 _CLEAR = 6.0  # standard deviations, from which a patch's agreement is 1
@@ -177,7 +181,11 @@ def _looks(glance: Glance, layouts: Sequence[Layout]) -> Iterator[_Look]:
     for guess in guesses:
         yield from _seen([fold(upright(luma, guess.place)) for luma in few], guess.place, [guess.layout], few)
     if glance.media_type == "video":
-        likely = [(Place(), unscaled), *((guess.place, [guess.layout]) for guess in guesses[:2])]
+        likely = [(Place(), unscaled)]
+        for guess in guesses[:2]:
+            again = any(guess.place == place and guess.layout is plans[0] for place, plans in likely[1:])
+            if guess.standing >= _LIKELY and not again:
+                likely.append((guess.place, [guess.layout]))
         folded: list[list[Folded]] = [[] for _ in likely]
         for luma in glance.pictures(_PICTURES):
             for (place, _), all_so_far in zip(likely, folded, strict=True):
