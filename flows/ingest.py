@@ -276,7 +276,7 @@ def _track(job: _Job, path: Path) -> Finished:
     from forgeline.audio import open_sound
     from forgeline.faces import face_share, save_tracks, tracks_measured
     from forgeline.image import open_image
-    from forgeline.quality import beside, measure, save_qualities
+    from forgeline.quality import beside, measure, qualities, save_qualities
     from forgeline.video import open_video
 
     sample = job.sample
@@ -309,7 +309,7 @@ def _track(job: _Job, path: Path) -> Finished:
     file = job.folder / f"{sample.sample_id}.npz"
     save_tracks(file, tracks)
     followed.sort(key=lambda each: each[0] is not tracks[0])  # as the mask has put them
-    save_qualities(beside(file), tracks, [quality for _, quality in followed])
+    save_qualities(beside(file), tracks, [qualities(shown) for _, shown in followed])
     return Finished(replace(sample, track=file.as_posix()), (file, beside(file)))
 
 

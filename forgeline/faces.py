@@ -9,6 +9,7 @@ import zlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any, TypeVar
 
 import cv2
 import numpy as np
@@ -47,6 +48,9 @@ MASKED = 48
 """Luma, of 255, from which on a pixel of a mask counts: black is 16, and a lossy file adds to it."""
 FEWEST_FRAMES = 3
 """What is seen in fewer frames of a longer clip is a flicker of the nets, not a face."""
+
+
+Measured = TypeVar("Measured")
 
 
 @dataclass(frozen=True)
@@ -181,7 +185,7 @@ class _Path:
 
     frames: list[int] = field(default_factory=list)
     faces: list[Face] = field(default_factory=list)
-    measured: list[Floats] = field(default_factory=list)
+    measured: list[Any] = field(default_factory=list)
     scene: Floats = field(default_factory=lambda: np.zeros(0, np.float32))
 
     def add(self, frame: int, face: Face, scene: Floats) -> None:
@@ -205,18 +209,18 @@ class _Path:
 
 def track_faces(clip: Clip, finder: FaceFinder) -> list[Track]:
     """The faces of a clip, as `tracks_measured` follows them."""
-    return [track for track, _ in tracks_measured(clip, finder, None)]
+    return [track for track, _ in tracks_measured(clip, finder, lambda picture, mesh: None)]
 
 
 def tracks_measured(
-    clip: Clip, finder: FaceFinder, measure: Callable[[Picture, Floats], Floats] | None
-) -> list[tuple[Track, Floats]]:
+    clip: Clip, finder: FaceFinder, measure: Callable[[Picture, Floats], Measured]
+) -> list[tuple[Track, list[Measured]]]:
     """The faces of a clip in one pass, the main one (area times frames seen) first, at most MOST_FACES.
 
     A face is followed by its mesh alone, one pass a frame, as long as the mesh net is sure and the face has not jumped.
     The detector looks for new faces every SEARCH_EVERY frames and after a cut, in tiles too while there is none, and in
     the frames between for lost ones around where they were. Memory grows by 6 KB a face and frame. With each track comes
-    what `measure` says of each picture that it is seen in and its mesh, in rows.
+    what `measure` says of each picture that it is seen in and its mesh.
     """
     paths: list[_Path] = []
     scene: Floats = np.zeros(0, np.float32)
@@ -240,13 +244,12 @@ def tracks_measured(
             else:
                 paths.append(path := _Path())
             path.add(number, face, scene)
-        if measure:
-            for path in paths:
-                if path.frames[-1] == number:
-                    path.measured.append(measure(picture, path.faces[-1].mesh))
+        for path in paths:
+            if path.frames[-1] == number:
+                path.measured.append(measure(picture, path.faces[-1].mesh))
     fewest = min(FEWEST_FRAMES, clip.frames)
     kept = sorted((path for path in paths if len(path.frames) >= fewest), key=lambda path: -path.area)
-    return [(_track(path, clip.frames), np.array(path.measured, np.float32)) for path in kept[:MOST_FACES]]
+    return [(_track(path, clip.frames), path.measured) for path in kept[:MOST_FACES]]
 
 
 def _follow(finder: FaceFinder, picture: Picture, paths: Sequence[_Path]) -> list[tuple[_Path, Face]]:

@@ -10,7 +10,7 @@ import pytest
 from forgeline.clip import Picture
 from forgeline.errors import MediaError
 from forgeline.faces import track_faces, tracks_measured
-from forgeline.quality import MEASURES, beside, load_quality, measure, save_qualities
+from forgeline.quality import MEASURES, beside, load_quality, measure, qualities, save_qualities
 from tests.people import HEIGHT, WIDTH, draw, finder, pose
 from tests.test_faces import clip_of
 
@@ -22,7 +22,7 @@ def measures(
     c, s = np.cos(np.radians(lean)), np.sin(np.radians(lean))
     middle = np.array([x, HEIGHT / 2])
     mesh[:, :2] = (mesh[:, :2] - middle) @ np.array([[c, s], [-s, c]]) + middle
-    return dict(zip(MEASURES, measure(picture, mesh).tolist(), strict=True))
+    return dict(zip(MEASURES, qualities([measure(picture, mesh)])[0].tolist(), strict=True))
 
 
 def face(turn: float = 0.0) -> Picture:
@@ -67,6 +67,30 @@ def test_sharpness() -> None:
     assert softer[0] > 3 * softer[-1]
 
 
+@pytest.mark.parametrize("colour", [(30, 30, 34), (235, 235, 230), (40, 90, 200)])
+def test_what_is_put_before_a_face_hides_it(colour: tuple[int, int, int]) -> None:
+    rng = np.random.default_rng(0)
+    mesh = pose(0.0, 0.0, WIDTH / 2, HEIGHT / 2, 100.0)
+    plain = np.clip(draw(mesh, 1, rng) * 0.7 + 60, 0, 255)
+    shown = []
+    for number in range(30):
+        picture = np.clip(plain * (1 - number / 60) + rng.normal(0, 2, plain.shape), 0, 255)  # it gets darker
+        if 10 <= number < 20:
+            picture[HEIGHT // 2 : HEIGHT // 2 + 40, : WIDTH // 2] = colour
+        shown.append(measure(picture.astype(np.uint8), mesh))
+    hidden = qualities(shown)[:, -1]
+    assert hidden[[*range(10), *range(20, 30)]].max() <= 0.02
+    assert hidden[10:20].min() > 0.1
+    assert hidden[10:20].max() < 0.35
+
+
+def test_what_is_always_there_hides_nothing() -> None:
+    mesh, rng = pose(0.0, 0.0, WIDTH / 2, HEIGHT / 2, 100.0), np.random.default_rng(0)
+    masked = draw(mesh, 1, rng).copy()
+    masked[HEIGHT // 2 :] = 200
+    assert qualities([measure(masked, mesh)] * 12)[:, -1].max() == 0
+
+
 def test_of_tracks_and_on_disk(tmp_path: Path) -> None:
     from sources.heads import Expression, Pose, frame, person, scene
 
@@ -75,7 +99,8 @@ def test_of_tracks_and_on_disk(tmp_path: Path) -> None:
     shown = frame(who, Expression(), Pose(), where, 128, rng)
     black = np.zeros_like(shown)
     clip = clip_of([shown, shown, black, shown, shown])
-    ((track, rows),) = tracks_measured(clip, finder(), measure)
+    ((track, pictures),) = tracks_measured(clip, finder(), measure)
+    rows = qualities(pictures)
     (alone,) = track_faces(clip, finder())
     assert np.array_equal(track.mesh, alone.mesh, equal_nan=True), "measuring changes nothing"
     assert track.seen.tolist() == [True, True, False, True, True]
@@ -86,8 +111,9 @@ def test_of_tracks_and_on_disk(tmp_path: Path) -> None:
     whole = load_quality(file)
     assert set(whole) == set(MEASURES)
     for which, name in enumerate(MEASURES):
-        assert np.array_equal(np.isnan(whole[name]), ~track.seen)
-        assert np.array_equal(whole[name][track.seen], rows[:, which])
+        assert np.isnan(whole[name][~track.seen]).all()
+        assert np.array_equal(whole[name][track.seen], rows[:, which], equal_nan=True)
+        assert np.isnan(rows[:, which]).any() == (name == "hidden"), "four pictures do not tell what is usual"
     before = file.read_bytes()
     save_qualities(file, [track], [rows])
     assert file.read_bytes() == before
