@@ -35,7 +35,7 @@ FEWEST = 10
 OTHER = 0.35
 """By how much the logarithm of a point's colour must be off the clip's median, the face's own light taken out, to be hidden.
 With black, grey and white things put before the faces of six clips of GRID, the share that is found is that of the points which
-they cover to 0.04 where they cover a tenth to a fifth, and 0.04 to 0.37 more where they cover half; without them at most 0.03."""
+they cover to 0.04 where they cover a tenth to a fifth, 0.04 to 0.37 more where they cover half; without them at most 0.03."""
 
 _SKIN = np.setdiff1d(np.arange(468), [*OVAL, *LIPS_OUTER, *LIPS_INNER, *RIGHT_EYE, *LEFT_EYE])
 _DARK = 16  # of 255, added to colours: below, noise would count as another colour
