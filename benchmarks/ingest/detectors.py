@@ -1,6 +1,6 @@
 """How many hard faces each detector finds, by itself and as second of two, and what a search costs.
 
-    python -m benchmarks.detectors [VIDEO ...]
+    python -m benchmarks.ingest.detectors [VIDEO ...]
 
 Heads are drawn in front of a larger background; the first picture of each video that is named is made hard in the same ways.
 A face is found where its mesh lies over it (0.4 of what both cover); a face elsewhere is false. Times are CPU milliseconds

@@ -1,6 +1,6 @@
 """What a second ingest of an unchanged corpus costs: no media are there at all, only the inventory and what the first one kept.
 
-python -m benchmarks.ingest [FILES ...]     10000, unless others are named
+python -m benchmarks.ingest.again [FILES ...]     10000, unless others are named
 """
 
 import multiprocessing
@@ -24,7 +24,7 @@ from forgeline.files import write_text
 from forgeline.quality import beside
 from forgeline.recipe import canonical, digest
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 PEOPLE = 200
 TRACK = bytes(range(256)) * 12
 """As long as the track of a short clip."""

@@ -1,10 +1,11 @@
 """What ingest costs beside decoding, and beside a detector on every frame: frames/s of one core, all in one run.
 
-    python -m benchmarks.ingest_media [VIDEO ...]
+    python -m benchmarks.ingest.media [VIDEO ...]
 
 Each video is first made one of 1280x720, H.264 at crf 23 with AAC; without any a head is drawn that talks, turns and moves,
 and its sound is noise. `ingest` is the stage's own work on a file: hash, decode, find, follow, measure, sound, and the files
-that it leaves. The others decode and look at every frame by themselves; DeepfakeBench's preprocessing looks for a face once
+that it leaves; below it is what the same stage does besides, in passes of their own: to look for marks (with three keys) and to
+take its print. The others decode and look at every frame by themselves; DeepfakeBench's preprocessing looks for a face once
 more in what it cut out, and for landmarks, which is not counted here. dlib (`pip install dlib-bin`) and facenet-pytorch
 take part where they can be imported; they are no dependencies. Nets that this machine lacks are fetched. Recall is of the
 frames in which the project's own nets, asked anew in every frame, find a face, and a face counts where it overlaps that one
@@ -27,7 +28,7 @@ import av
 import cv2
 import numpy as np
 
-from flows.ingest import _Job, _look
+from flows.ingest import _Job, _look, _MarkJob, _print, _PrintJob, _read_marks
 from forgeline.boxes import Floats, overlap
 from forgeline.clip import Clip, Picture, Sound
 from forgeline.detectors import DetectorName, detector
@@ -68,7 +69,7 @@ def main(paths: list[Path]) -> None:
                 decoded(path, clip, "yuv"),
                 decoded(path, clip, "rgb24"),
                 Row(OURS, passed(clip), None),
-                ingested(path, clip),
+                *ingested(path, clip),
             ]
             for name, each in ways(finder):
                 rows.append(looked(name, clip, each))
@@ -131,7 +132,7 @@ def passed(clip: Clip) -> float:
     return least(lambda: [None for _ in clip.pictures()])[0] / clip.frames
 
 
-def ingested(path: Path, clip: Clip) -> Row:
+def ingested(path: Path, clip: Clip) -> list[Row]:
     sample = Sample(
         sample_id="clip",
         media=str(path),
@@ -148,8 +149,14 @@ def ingested(path: Path, clip: Clip) -> Row:
         if done.sample.reason:
             raise RuntimeError(done.sample.reason)
         track = load_track(Path(folder) / "clip.npz")
+        marks, _ = least(lambda: _read_marks(_MarkJob("clip", "", done.sample, 1)))
+        prints, _ = least(lambda: _print(_PrintJob("clip", "", done.sample, Path(folder), None)))
     seen: list[list[Seen]] = [[(track.box[at], track.points[at, :2])] if track.seen[at] else [] for at in range(clip.frames)]
-    return Row("**ingest**", ms / clip.frames, seen)
+    return [
+        Row("**ingest**", ms / clip.frames, seen),
+        Row("… and marks", marks / clip.frames, None),
+        Row("… and its print, and what its sound is like", prints / clip.frames, None),
+    ]
 
 
 def looked(name: str, clip: Clip, each: Each) -> Row:
