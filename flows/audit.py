@@ -18,7 +18,7 @@ from flows.matched import made, matched, variant_id, varied
 from flows.params import Params
 from flows.plan import plan_file
 from flows.shortcuts import BACKGROUNDS, FILES, PROBES, Measured, Pair, measure, pairs_of, shortcuts
-from flows.splits import SPLITS_FILE, recheck
+from flows.splits import CERTIFICATE, SPLITS_FILE, kept_leaks, recheck
 from flows.terms import Ledger
 from forgeline.code import code_digest, library_versions
 from forgeline.errors import FactoryError, PromiseError
@@ -66,6 +66,9 @@ def audit(params: Params) -> bool:
             name: {"passed": not found, "found": len(found), "first": found[:_SHOWN]} for name, found in faults.items()
         }
         record["shortcuts"] |= {"undecided": asked.undecided, "table": asked.table, "told": asked.told}
+        if record["splits"]["passed"] and (kept := len(kept_leaks())):
+            promise = f"official splits are kept: nothing but the {kept} ties that {CERTIFICATE} names is in two splits"
+            record["splits"]["promise"] = promise
         passed = all(r["passed"] for r in record.values())
         lost = Counter(s.reason for s in rows if s.reason is not None)
         told = {"passed": passed, "checks": record, "samples": len(rows), "dropped": dict(sorted(lost.items()))}
@@ -162,14 +165,17 @@ def _splits(rows: Sequence[Sample], params: Params) -> Iterator[str]:
     """
     proof = json.loads((workspace.PLAN / SPLITS_FILE).read_text(encoding="utf-8"))
     clips = {clip: c["split"] for c in proof["components"] for clip in c["clips"]}
-    people = {person: c["split"] for c in proof["components"] for person in c["people"]}
+    people: dict[str, set[str]] = defaultdict(set)
+    for component in proof["components"]:
+        for person in component["people"]:
+            people[person].add(component["split"])
     for sample in rows:
         for parent in sample.parents:
             if clips.get(parent) != sample.split:
                 yield f"{sample.sample_id}: is in {sample.split}, its parent {parent} in {clips.get(parent)}"
         for person in (sample.target_id, sample.source_id):
-            if person and people.get(person) != sample.split:
-                yield f"{sample.sample_id}: is in {sample.split}, {person} in {people.get(person)}"
+            if person and sample.split not in people[person]:
+                yield f"{sample.sample_id}: is in {sample.split}, {person} in {' and '.join(sorted(people[person])) or None}"
     yield from recheck(
         [s for name in params.sources for s in read_manifest(workspace.REAL / name / workspace.MANIFEST)], params
     )

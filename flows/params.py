@@ -66,6 +66,9 @@ class Ingest(Section):
         return self
 
 
+Official = Literal["mend", "keep"]
+
+
 class Plan(Section):
     """Splits, and who is made from whom."""
 
@@ -75,6 +78,9 @@ class Plan(Section):
     """The share of people in each split, for those whom no corpus's official split and no `assign` places."""
     assign: Mapping[str, Split] = {}
     """People (`<source>:<name>`) who are put into a split by hand."""
+    official: Official = "mend"
+    """What becomes of splits that a corpus is published with where they leak: `mend` moves what is tied together into one
+    split, `keep` leaves every clip where it was published; the certificate names what leaks."""
     shares: Mapping[str, Share] = {}
     """The share of clips that a generator works on, where that isn't all: of two generators the one with the smaller share
     works on some of the other's clips."""

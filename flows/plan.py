@@ -67,14 +67,14 @@ def plan(params: Params, today: date) -> dict[str, list[Planned]]:
             print(line, flush=True)
         alike = look_alike(samples, params)
         components = assign_splits(samples, params.plan, alike)
-        prove_disjoint(components, samples, alike)
+        prove_disjoint(components, samples, alike, params.plan.official)
         _key_fits(params)
         parents, refused = _permitted(samples, components, params, today)
         planned = plan_samples(parents, params, alike)
         for line in _unpaired(planned, params):
             print(line, flush=True)
         _write(planned, parents, components, refused, params)
-        write_certificate(components, samples, alike)
+        write_certificate(components, samples, alike, params.plan.official)
         wanted: dict[Path, Collection[str]] = {
             workspace.REAL: params.sources,
             workspace.MODELS: params.generators,
