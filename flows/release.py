@@ -30,7 +30,7 @@ from flows.matched import made, matched, varied
 from flows.params import Params
 from flows.protocols import write_protocols
 from flows.score import FIGURES, ROWS
-from flows.splits import summary
+from flows.splits import kept_leaks, summary
 from flows.terms import FILE, Ledger, Table, told
 from forgeline.code import code_digest, library_versions
 from forgeline.errors import FactoryError, PromiseError
@@ -105,7 +105,8 @@ def release(params: Params) -> list[Sample]:
         for sample in rows:
             shard = str(sample.shard) if sample.variant == "master" else f"{sample.shard}-{sample.variant}"
             shards[str(sample.split), config(sample), shard].append(sample)
-        kept = {CARD, CROISSANT, TERMS, *write_protocols(rows, params.generators)}
+        leaks = kept_leaks()
+        kept = {CARD, CROISSANT, TERMS, *write_protocols(rows, params.generators, [leak["tie"] for leak in leaks])}
         schemas: dict[str, pa.Schema] = {}
         for (split, name, shard), members in sorted(shards.items()):
             for part, some in enumerate(_parts(members)):
@@ -118,6 +119,8 @@ def release(params: Params) -> list[Sample]:
         write_text(TERMS, json.dumps(record, indent=1, ensure_ascii=False) + "\n")
         write_text(CARD, _card(rows, params, record))
         about = f"{params.release.title}: {len(rows)} real and forged clips for training and testing detectors."
+        if leaks:
+            about += f" {summary()}"
         splits = [split for split in SPLITS if any(s.split == split for s in rows)]
         write_text(CROISSANT, croissant(params.release.name, about, terms.left, dict(sorted(schemas.items())), splits))
     return rows
@@ -234,6 +237,9 @@ def _card(rows: Sequence[Sample], params: Params, terms: dict[str, Any]) -> str:
     kinds = sorted({key[:4] for key in counts}, key=lambda k: (k[2] != "control", k))
     table = "\n".join(f"| {' | '.join(kind)} | " + " | ".join(str(counts[*kind, s]) for s in SPLITS) + " |" for kind in kinds)
     people = {s: len({p for r in rows if r.split == s for p in (r.target_id, r.source_id) if p}) for s in SPLITS}
+    apart = "nobody is in two splits, nor is a recording or a file"
+    if kept_leaks():
+        apart = "**splits leak, as those of the corpora are kept as published**: see below"
     key = "the public demo key, which proves nothing" if params.seal.key == "demo" else f"key {params.seal.key}"
     return f"""---
 {yaml.safe_dump(head, sort_keys=False, allow_unicode=True).rstrip()}
@@ -256,7 +262,7 @@ val = load_dataset("{params.release.name}", "{configs[-1] if "video" not in conf
 |---|---|---|---|---|---|---|
 {table}
 
-People: {", ".join(f"{people[s]} in {s}" for s in SPLITS)}; nobody is in two splits, nor is a recording or a file. A fake's
+People: {", ".join(f"{people[s]} in {s}" for s in SPLITS)}; {apart}. A fake's
 `pair_id` is its control's `sample_id`. A variant is its master as others pass it on, encoded again, and keeps its mark. `mask`
 says, frame by frame, what was changed, and `segments` when; the mask of a control is empty. Null twins (the machinery with the
 person's own face) are in a config of their own.

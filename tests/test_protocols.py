@@ -10,7 +10,7 @@ import pytest
 
 from flows import protocols as module
 from flows.params import Params, load_params
-from flows.protocols import FOLDER, SAYS, chosen, protocols, write_protocols
+from flows.protocols import FOLDER, PUBLISHED, SAYS, chosen, protocols, write_protocols
 from forgeline.errors import PromiseError
 from forgeline.sample import SPLITS, Label, Sample
 from tests.test_plan import ROOT, clip
@@ -112,6 +112,34 @@ def test_one_corpus_can_not_be_held_out_and_a_part_that_lacks_a_class_is_told(pa
     assert found["source-held-out"] == found["compression-held-out"] == []
     (fold,) = protocols([row for row in some if row.method == "control"], params.generators)["identity-disjoint"]
     assert (fold["usable"], fold["lacking"]) == (False, ["no fake in train", "no fake in test"])
+
+
+def test_people_whom_kept_splits_share_are_counted_and_no_others(params: Params) -> None:
+    every = list(rows())
+    one = next(row for row in every if row.split == "train")
+    at = next(n for n, row in enumerate(every) if row.split == "test" and row.method == one.method)
+    every[at] = replace(every[at], apparent_id=one.target_id)
+    leaks = ["recording demo:film", f"person {one.target_id}"]
+    found = protocols(every, params.generators, leaks)
+    assert "identity-disjoint" not in found
+    (fold,) = found[PUBLISHED]
+    assert fold["proof"]["people of train and test"] == 1
+    assert not any(many for what, many in fold["proof"].items() if what != "people of train and test")
+    with pytest.raises(PromiseError, match=r"protocol all: shares people of train and test: 1; report it"):
+        protocols(every, params.generators, leaks[:1])
+    every[at] = replace(every[at], parents=one.parents)
+    with pytest.raises(PromiseError, match=r"protocol all: shares parents of train and test: 1; report it"):
+        protocols(every, params.generators, leaks)
+
+
+def test_the_files_do_not_call_leaking_splits_disjoint(params: Params, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    files = write_protocols(list(rows()), params.generators, ["recording demo:film"])
+    assert files == {FOLDER / f"{name}.json" for name in {*module.SAYS, PUBLISHED} - {"identity-disjoint"}}
+    for path in files:
+        says = json.loads(path.read_text())["says"]
+        assert "disjoint" not in says
+        assert "which leaks: see `kept` in data/plan/certificate.json" in says
 
 
 @pytest.mark.parametrize("what", ["people", "parents", "pairs"])

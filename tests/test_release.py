@@ -18,10 +18,11 @@ from flows import workspace
 from flows.audit import FILE, audit, require_passed
 from flows.matched import made, matched
 from flows.params import Accepted, Params, load_params
-from flows.release import config, release
+from flows.release import CARD, CROISSANT, config, release
+from flows.splits import CERTIFICATE, recheck
 from flows.variants import variants
 from forgeline.errors import FactoryError
-from forgeline.files import sha256_of
+from forgeline.files import sha256_of, write_text
 from forgeline.manifest import read_manifest, write_manifest
 from forgeline.sample import Sample
 from forgeline.video import Encoding, VideoWriter, open_video
@@ -282,3 +283,27 @@ def test_a_fake_goes_with_its_control_and_a_control_with_its_last_fake(params: P
     both = [replace(s, reason="broken") if s.sample_id in others else s for s in rows]
     assert {s.sample_id for s in matched(both) if s.reason} == {control.sample_id, *others}
     assert {config(s) for s in rows} == {"video", "image", "null_twin_video"}
+
+
+def test_kept_splits_that_leak_are_told_wherever_a_release_speaks_of_splits(params: Params) -> None:
+    """Of a certificate that names a leak; that the audit would not believe it is another matter, and tested first."""
+    said = json.loads(CERTIFICATE.read_text())
+    leak = {"rule": "recording", "tie": "recording demo:film", "splits": {"train": 1, "val": 1}, "published": True}
+    said["kept"] = {
+        "leaks": [leak | {"clips": {"train": ["a"], "val": ["b"]}}],
+        "clips": {"a": {"split": "train", "shares": {"val": ["recording"]}}},
+    }
+    write_text(CERTIFICATE, json.dumps(said))
+    assert any("does not name" in fault or "`kept` is not" in fault for fault in recheck_here(params))
+    release(params)
+    card = CARD.read_text()
+    assert "**splits leak, as those of the corpora are kept as published**" in card
+    assert "Official splits are kept as published, and leak: 1 ties (1 by recording) are in two splits" in card
+    assert "nobody is in two splits" not in card
+    assert "leak: 1 ties" in json.loads(CROISSANT.read_text())["description"]
+    assert {path.stem for path in (workspace.RELEASE / "protocols").iterdir()} >= {"as-published"}
+
+
+def recheck_here(params: Params) -> list[str]:
+    real = [s for name in params.sources for s in read_manifest(workspace.REAL / name / workspace.MANIFEST)]
+    return list(recheck(real, params))
