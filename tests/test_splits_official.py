@@ -243,8 +243,12 @@ def test_a_clip_that_is_torn_between_two_is_named_as_nobodys_publication() -> No
     assert (leak["tie"], leak["published"], leak["splits"]) == ("person demo:p", False, {"train": 1, "test": 2})
     assert told["official"]["leaks"] == []
     assert "by a clip that has no official split" in show(told)
-    by_hand = assign_splits([*samples[:2], samples[2]], Plan(official="keep", assign={"demo:q": "test"}))
-    assert split_of(by_hand)[samples[2].sample_id] == "test"
+    between = film("s", "s", source_id="demo:p", origin="film")
+    torn = [samples[0], film("b", "q", "test", origin="film"), between]
+    assert split_of(assign_splits(torn, KEEP))[between.sample_id] == "test"
+    by_hand = assign_splits(torn, Plan(official="keep", assign={"demo:s": "train"}))
+    assert split_of(by_hand)[between.sample_id] == "train"
+    prove_disjoint(by_hand, torn, official="keep")
 
 
 def test_nobody_is_put_by_hand_where_kept_splits_forbid_it() -> None:
