@@ -2,8 +2,11 @@
 
 A key is a handful of bits of a window: signs of random projections of motion (Charikar, Similarity Estimation Techniques from
 Rounding Algorithms, STOC 2002), or bits of a sound at random places. Two windows that are alike have equal keys in one of
-`TABLES` tables or another; other windows hardly ever, as a key has more bits the more windows there are. So the time is that of
-sorting.
+`TABLES` tables or another; other windows hardly ever, as a key has more bits the more windows there are. Those that do
+are told by the windows themselves, many at a time. So the time is that of sorting.
+
+Memory is bounded by what is compared, whatever is alike: windows wait in one table at a time, and what meets is judged a chunk
+at a time. Beyond that only what was found is kept.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -33,7 +36,14 @@ _SOUND_WINDOW, _FEWEST_LOUD = 8, 31  # moments
 _CROWD = 64
 """Of more windows than these with one key, only the nearest so many in order meet: a key that common tells nothing."""
 _LEAST_BITS, _MOST_BITS = 14, 48
-_CHUNK = 1 << 18  # windows whose keys are computed at once
+_CHUNK = 1 << 18  # moments that are looked at at once, and meetings that wait
+_AT_ONCE = 4  # tables whose keys are computed together
+_CLOSE = 0.6
+"""What windows that met must correlate by before all that their clips have in common is looked at."""
+_HEARD, _CLOSE_SOUND = 32, 0.57
+"""The same of sound: moments before and after where two met, and their share of equal bits where both are loud."""
+_REMEMBERED = 1 << 19
+"""Judgements that are remembered, so that nothing is judged twice; after so many, they are forgotten."""
 
 Floats = NDArray[np.float64]
 Places = NDArray[np.int64]
@@ -57,15 +67,18 @@ class Match:
 def same_picture(prints: Sequence[Print]) -> list[Match]:
     """Pairs of clips that show the same, sorted: the faces move alike and look alike; of stills, are of one shape and alike.
 
-    Memory: 12 bytes a moment of motion, 2 KB a clip for its look, 50 bytes a window in one table at a time; windows are 80 ms
-    apart.
+    Memory: 18 bytes a moment of motion, 2 KB a clip for its look, 90 bytes a window (80 ms), and 100 MB whatever there is.
     """
     return sorted([*_moving(prints), *_stills(prints)])
 
 
 def tells_motion(found: Print) -> bool:
     """Whether a clip moves long and much enough to be compared by its motion."""
-    return len(found.motion) >= _WINDOW and bool(_lively(found.motion.astype(np.float32)).any())
+    rows = found.motion.astype(np.float32)
+    if len(rows) < _WINDOW:
+        return False
+    some = rows[: len(rows) // _WINDOW * _WINDOW, :-1].reshape(-1, _WINDOW, rows.shape[1] - 1)  # mostly enough, and quick
+    return bool(_lively(some, True).any() or _lively(rows).any())
 
 
 def tells_sound(found: Print) -> bool:
@@ -76,7 +89,7 @@ def tells_sound(found: Print) -> bool:
 def same_sound(prints: Sequence[Print]) -> list[Match]:
     """Pairs of clips of which one holds the other's sound, or a part of at least 1 s up to an end of either; sorted.
 
-    Memory: 5 bytes a moment of sound, and 40 a window in one table at a time.
+    Memory: 13 bytes a moment of sound, 60 a window (each moment that is loud), and 100 MB whatever there is.
     """
     lengths = np.array([len(p.sound) for p in prints], np.int64)
     owner, at = _places(lengths)
@@ -84,6 +97,7 @@ def same_sound(prints: Sequence[Print]) -> list[Match]:
         return []
     words = np.concatenate([p.sound for p in prints])
     loud = np.concatenate([p.loud for p in prints])
+    ends = np.cumsum(lengths)
     whole = np.flatnonzero(at + _SOUND_WINDOW <= lengths[owner])
     whole = whole[loud[whole] & loud[whole + _SOUND_WINDOW - 1]]
     rng = np.random.default_rng(0)
@@ -108,10 +122,23 @@ def same_sound(prints: Sequence[Print]) -> list[Match]:
         return (share, 1.0) if share >= least else None
 
     def likely(one: Places, other: Places) -> NDArray[np.bool_]:
+        one, other = whole[one], whole[other]
         wrong = np.zeros(len(one), np.int64)
         for later in range(_SOUND_WINDOW):
-            wrong += np.bitwise_count(words[whole[one] + later] ^ words[whole[other] + later])
-        return np.asarray(wrong <= (1 - SOUND) * 32 * _SOUND_WINDOW)
+            wrong += np.bitwise_count(words[one + later] ^ words[other + later])
+        close = np.flatnonzero(wrong <= (1 - SOUND) * 32 * _SOUND_WINDOW)
+        one, other = one[close], other[close]
+        before = np.minimum(at[one], at[other])
+        after = np.minimum(ends[owner[one]] - one, ends[owner[other]] - other)
+        equal, told = np.zeros(len(one), np.int64), np.zeros(len(one), np.int64)
+        for later in range(-_HEARD, _HEARD):
+            a, b = (np.clip(each + later, 0, len(words) - 1) for each in (one, other))
+            telling = (-later <= before) & (later < after) & loud[a] & loud[b]
+            equal += np.where(telling, 32 - np.bitwise_count(words[a] ^ words[b]).astype(np.int64), 0)
+            told += telling
+        found = np.zeros(len(wrong), np.bool_)
+        found[close[equal >= _CLOSE_SOUND * 32 * told]] = True
+        return found
 
     meetings = _meetings(keys(), owner[whole], at[whole], likely)
     return sorted(_judged(prints, meetings, check, SOUND_HZ))
@@ -130,28 +157,32 @@ def _moving(prints: Sequence[Print]) -> Iterator[Match]:
     rows = np.concatenate([p.motion[:, :-1] for p in prints])
     looks = np.stack([_even(p.look) if p.look.size else np.zeros(LOOK[0] * LOOK[1]) for p in prints]).astype(np.float32)
     starts = np.flatnonzero((at + _WINDOW <= lengths[owner]) & (at % 2 == 0))
-    live = [_lively(rows[some[:, None] + np.arange(_WINDOW)].astype(np.float32), True) for some in _some(starts)]
+    live = [_lively(_windows(rows, some).reshape(len(some), _WINDOW, -1), True) for some in _some(starts)]
     starts = starts[np.concatenate(live)] if live else starts
     rng = np.random.default_rng(0)
     size = _bits(len(starts))
 
     def keys() -> Iterator[NDArray[np.uint64]]:
-        for _ in range(TABLES):
-            planes = rng.normal(size=(_WINDOW, rows.shape[1], size))
-            planes -= planes.mean(0)  # so that it is no matter where a face rests
-            flat = planes.reshape(-1, size).astype(np.float32)
-            key = np.zeros(len(starts), np.uint64)
+        for _ in range(0, TABLES, _AT_ONCE):
+            planes = rng.normal(size=(_AT_ONCE, _WINDOW, rows.shape[1], size))
+            planes -= planes.mean(1, keepdims=True)  # so that it is no matter where a face rests
+            flat = np.moveaxis(planes, 0, 2).reshape(-1, _AT_ONCE * size).astype(np.float32)
+            some_keys = np.empty((_AT_ONCE, len(starts)), np.uint64)
             done = 0
             for some in _some(starts):
-                windows = rows[some[:, None] + np.arange(_WINDOW)].astype(np.float32).reshape(len(some), -1)
-                key[done : done + len(some)] = _packed(windows @ flat > 0)
+                above = (_windows(rows, some) @ flat > 0).reshape(len(some), _AT_ONCE, size)
+                some_keys[:, done : done + len(some)] = _packed(above).T
                 done += len(some)
-            yield key
+            yield from some_keys
 
     whose = owner[starts]
 
     def likely(one: Places, other: Places) -> NDArray[np.bool_]:
-        return np.asarray(np.einsum("ij,ij->i", looks[whose[one]], looks[whose[other]]) >= LOOKS_ALIKE)
+        found = np.einsum("ij,ij->i", looks[whose[one]], looks[whose[other]]) >= LOOKS_ALIKE
+        close = np.flatnonzero(found)
+        x, y = (_even_windows(_windows(rows, starts[each[close]])) for each in (one, other))
+        found[close] = np.einsum("ij,ij->i", x, y) >= _CLOSE
+        return np.asarray(found)
 
     def check(one: Print, other: Print, delay: int) -> tuple[float, float] | None:
         likeness = max(_together(one, other, delay + near) for near in (-1, 0, 1))
@@ -177,21 +208,27 @@ def _stills(prints: Sequence[Print]) -> Iterator[Match]:
     if len(images) < 2:
         return
     looks = np.stack([_even(prints[at].look) for at in images]).astype(np.float32)
+    apart = looks - looks.mean(0)
+    shapes = np.stack([prints[at].motion[0, :4] for at in images]).astype(np.float64)
     rng = np.random.default_rng(0)
     size = _bits(len(images))
 
     def keys() -> Iterator[NDArray[np.uint64]]:
-        for _ in range(TABLES):
-            planes = rng.normal(size=(LOOK[0] * LOOK[1], size)).astype(np.float32)
-            yield _packed(looks @ planes > np.float32(0))
+        # All faces are somewhat alike, and would meet by what they share; but where most are one person's, little else is left.
+        for faces in (apart, looks):
+            for _ in range(TABLES):
+                planes = rng.normal(size=(LOOK[0] * LOOK[1], size)).astype(np.float32)
+                yield _packed(faces @ planes > np.float32(0))
 
     def likely(one: Places, other: Places) -> NDArray[np.bool_]:
-        return np.asarray(np.einsum("ij,ij->i", looks[one], looks[other]) >= STILLS_ALIKE - 0.001)
+        found = np.abs(shapes[one] - shapes[other]).max(1) <= SHAPE
+        close = np.flatnonzero(found)
+        found[close] = np.einsum("ij,ij->i", looks[one[close]], looks[other[close]]) >= STILLS_ALIKE - 0.001
+        return np.asarray(found)
 
     def check(one: Print, other: Print, delay: int) -> tuple[float, float] | None:
-        shape = np.abs(one.motion[0, :4].astype(np.float64) - other.motion[0, :4].astype(np.float64)).max()
         likeness = alike(one, other)
-        return (likeness, likeness) if shape <= SHAPE and likeness >= STILLS_ALIKE else None
+        return (likeness, likeness) if likeness >= STILLS_ALIKE else None
 
     yield from _judged(prints, _meetings(keys(), images, np.zeros(len(images), np.int64), likely), check, 1)
 
@@ -214,6 +251,22 @@ def _places(lengths: NDArray[np.int64]) -> tuple[NDArray[np.int32], NDArray[np.i
     return owner, (np.arange(len(owner)) - np.repeat(starts, lengths)).astype(np.int32)
 
 
+def _windows(rows: NDArray[np.float16], starts: Places) -> NDArray[np.float32]:
+    """(windows, moments times channels) from these moments on, a row each."""
+    if not len(starts):
+        return np.zeros((0, _WINDOW * rows.shape[1]), np.float32)
+    flat = np.lib.stride_tricks.sliding_window_view(rows.reshape(-1), _WINDOW * rows.shape[1])
+    return np.asarray(flat[starts * rows.shape[1]], np.float32)
+
+
+def _even_windows(windows: NDArray[np.float32]) -> NDArray[np.float32]:
+    """With each channel's mean taken out, and of length 1."""
+    each = windows.reshape(len(windows), _WINDOW, windows.shape[1] // _WINDOW)
+    each = each - each.mean(1, keepdims=True)
+    even = each.reshape(windows.shape)
+    return np.asarray(even / np.maximum(np.linalg.norm(even, axis=1, keepdims=True), 1e-9), np.float32)
+
+
 def _some(starts: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
     step = _CHUNK // _WINDOW
     for first in range(0, len(starts), step):
@@ -234,8 +287,8 @@ def _overlap(one: int, other: int, delay: int) -> tuple[slice, slice]:
 
 
 def _packed(signs: NDArray[np.bool_]) -> NDArray[np.uint64]:
-    """The bits of each row as one number; by way of floats, whose product is fast, and exact for so few bits."""
-    return np.asarray(signs @ np.exp2(np.arange(signs.shape[1])), np.uint64)
+    """The bits of the last axis as one number; by way of floats, whose product is fast, and exact for so few bits."""
+    return np.asarray(signs @ np.exp2(np.arange(signs.shape[-1])), np.uint64)
 
 
 def _meetings(
@@ -244,18 +297,19 @@ def _meetings(
     at: NDArray[np.integer],
     likely: Callable[[Places, Places], NDArray[np.bool_]],
 ) -> Iterator[NDArray[np.int64]]:
-    """(pairs, 3) for each table: first, second, and the second's delay, of windows of two clips with one key; each once.
+    """(pairs, 3), a chunk at a time: first, second, and the second's delay, of windows of two clips with one key.
 
-    `likely` is asked first, of many pairs of windows at a time.
+    Windows are in the order of their clips, and in each of time. `likely` is asked first, of many pairs of windows at a time.
     """
+    count, span = (int(each.max(initial=0)) + 1 for each in (owner, at))
     for key in keys:
-        order = np.lexsort((at, owner, key))
+        order = np.argsort(key, kind="stable")
         k, o = key[order], owner[order]
         # A clip that moves little has the same key for some time.
         fresh = np.ones(len(k), bool)
         fresh[1:] = (k[1:] != k[:-1]) | (o[1:] != o[:-1])
         k, o, order = k[fresh], o[fresh], order[fresh]
-        found = [np.zeros((0, 3), np.int64)]
+        waiting, many = [np.zeros(0, np.int64)], 0
         for step in range(1, min(_CROWD, len(k))):
             same = np.flatnonzero(k[step:] == k[:-step])
             if not len(same):
@@ -266,8 +320,18 @@ def _meetings(
                 kept = likely(one, other)
                 one, other = one[kept], other[kept]
                 delay = at[one].astype(np.int64) - at[other]
-                found.append(np.stack([owner[one].astype(np.int64), owner[other], delay], 1))
-        yield np.unique(np.concatenate(found), axis=0)
+                waiting.append((owner[one].astype(np.int64) * count + owner[other]) * 2 * span + delay + span)
+                many += len(one)
+                if many >= _CHUNK:
+                    yield _apart(waiting, count, span)
+                    waiting, many = [np.zeros(0, np.int64)], 0
+        yield _apart(waiting, count, span)
+
+
+def _apart(waiting: Sequence[NDArray[np.int64]], count: int, span: int) -> NDArray[np.int64]:
+    """First, second and delay of each number, which holds all three; each once."""
+    pairs, delay = np.divmod(np.unique(np.concatenate(waiting)), 2 * span)
+    return np.stack([pairs // count, pairs % count, delay - span], 1)
 
 
 def _judged(
@@ -283,6 +347,8 @@ def _judged(
         for first, second, delay in map(tuple, some.tolist()):
             if (first, second, delay) in looked_at:
                 continue
+            if len(looked_at) >= _REMEMBERED:
+                looked_at.clear()
             looked_at.add((first, second, delay))
             passed = check(prints[first], prints[second], delay)
             if passed is not None and ((first, second) not in best or best[first, second].likeness < round(passed[0], 4)):
