@@ -158,6 +158,7 @@ def test_the_certificate_says_what_official_splits_leak_and_what_became_of_it(pa
     text = show(told)
     assert "official splits: 3 clips have one, 2 keep it, 1 don't" in text
     assert "data/raw/demo/a: train -> test" in text
+    assert "no rule looks for:\n    a copy that is played faster or slower" in text
 
 
 def planned(samples: Sequence[Sample], params: Params) -> None:

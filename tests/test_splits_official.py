@@ -103,6 +103,8 @@ def test_ffpps_seven_videos_are_kept_in_two_splits_and_named(tmp_path: Path) -> 
     prove_disjoint(components, samples, official="keep")
     with pytest.raises(PromiseError, match=r"recording ffpp:youtube:.* is in \w+ and in \w+; report it"):
         prove_disjoint(components, samples)
+    wrong = certify(components, samples, NOTHING_ALIKE)
+    assert (wrong["passed"], wrong["kept"]["leaks"]) == (False, [])
     told = certify(components, samples, NOTHING_ALIKE, "keep")
     assert told["passed"]
     found = {leak["tie"]: leak for leak in told["kept"]["leaks"]}
