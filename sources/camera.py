@@ -19,7 +19,6 @@ before somebody has accepted them and said on what basis people are recorded. Fo
 as with any recordings of one's own.
 """
 
-import csv
 import json
 import math
 import re
@@ -36,7 +35,7 @@ from forgeline.errors import SourceError, TermsError
 from forgeline.inventory import Inventory
 from forgeline.section import Section
 from forgeline.terms import Terms, require_use
-from sources.corpus import RAW, Corpus, Found, Source, read_text
+from sources.corpus import RAW, Corpus, Found, Source, read_table, read_text
 
 SUFFIX = ".mkv"
 TOLD = ".jsonl"
@@ -49,6 +48,7 @@ STALE_S = 900.0
 _FEWEST = 4
 _SEEN = 0.5
 """A segment that nobody named is left out unless a face is in this share of the pictures that were looked at."""
+_SENSOR = re.compile(r"[a-z][a-z0-9_]{0,39}")
 _PERSON = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 TEMPLATE = Terms(
@@ -147,7 +147,7 @@ class Camera(Source):
             known.add(beside)
             try:
                 told = read_told(read_text(root, inventory, beside))
-            except (ValueError, RecursionError) as error:
+            except (ValueError, OverflowError, RecursionError) as error:
                 refused[path] = f"{beside} is not the recorder's ({error})"
                 continue
             person = named.get(path)
@@ -228,7 +228,7 @@ def held_mean(readings: Sequence[tuple[float, float]], began: float, ended: floa
 
 
 def read_told(text: str) -> Told:
-    """What is in the text of a segment's `.jsonl`. ValueError where that isn't what the recorder writes."""
+    """What is in the text of a segment's `.jsonl`. ValueError or OverflowError where that isn't what the recorder writes."""
     faces: list[int] = []
     readings: dict[str, list[tuple[float, float]]] = {}
     times: tuple[float, float] | None = None
@@ -238,7 +238,9 @@ def read_told(text: str) -> Told:
                 times = _seconds(began), _seconds(ended)
             case {"time": str(), "faces": list(seen)} if times:
                 faces.append(len(seen))
-            case {"time": str(time), "sensor": str(name), "value": int() | float() as value} if times and math.isfinite(value):
+            case {"time": str(time), "sensor": str(name), "value": int() | float() as value} if (
+                times and math.isfinite(value) and _SENSOR.fullmatch(name)
+            ):
                 readings.setdefault(name, []).append((_seconds(time), float(value)))
             case _:
                 raise ValueError(f"line {number}")
@@ -257,14 +259,13 @@ def _seconds(time: str) -> float:
 def _named(root: Path, inventory: Inventory) -> dict[str, str]:
     """Person by segment, as the operator wrote it down."""
     where = f"{RAW}/{root.name}/{PEOPLE}"
-    rows = csv.reader(read_text(root, inventory, PEOPLE).splitlines())
-    head, *others = [[cell.strip() for cell in row] for row in rows if any(cell.strip() for cell in row)] or [[]]
+    head, *others = read_table(root, inventory, PEOPLE) or [[]]
     if head != ["segment", "person"]:
         raise SourceError(where, f"begins with {','.join(head)[:80]!r}", "begin with `segment,person`")
     named: dict[str, str] = {}
     for row in others:
         if len(row) != 2 or row[0] in named or not _PERSON.fullmatch(row[1]):
-            what = f"{row[0]!r} is there twice, or has no person's name"
+            what = f"{row[0][:60]!r} is there twice, or has no person's name"
             raise SourceError(where, what, "give each segment one row of two cells; leave out those that show several people")
         named[row[0]] = row[1]
     return named

@@ -58,8 +58,10 @@ _COLUMNS = {
 _WANTED = ("list_attr_celeba", "identity_CelebA", "list_eval_partition")
 _PICTURE = re.compile(r"(?:.*/)?(?P<folder>img_align_celeba|img_celeba|img_align_celeba_png)/(?P<number>[0-9]{6})\.(?:jpg|png)")
 _NAME = re.compile(r"(?P<number>[0-9]{6})\.(?:jpg|png)")
+_COUNT = re.compile(r"[0-9]{1,9}")
 _WHOLE = re.compile(r"-?[0-9]{1,6}")
 _WIDTH, _HEIGHT = 178, 218
+_LARGEST = 64 << 20  # bytes of a table; the attributes have 27 million
 _EMPTY_BOX = "101283"
 _NO, _YES = -1, 1
 
@@ -170,13 +172,13 @@ def _read(
     values: dict[str, tuple[int, ...]] = {}
     wrong: list[str] = []
     numbers: set[str] = set()
-    for line, text in enumerate(read_text(root, inventory, path).splitlines(), start=1):
+    for line, text in enumerate(read_text(root, inventory, path, _LARGEST).splitlines(), start=1):
         if not text.strip():
             continue
         found = cells(text)
         name = _NAME.fullmatch(found[0])
         if not numbers and name is None and order is None:
-            if declared is None and len(found) == 1 and found[0].isdecimal():
+            if declared is None and len(found) == 1 and _COUNT.fullmatch(found[0]):
                 declared = int(found[0])
             else:
                 order = _order(root / f"{path}:{line}", found, columns)

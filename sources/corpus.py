@@ -4,6 +4,7 @@ An adapter says what it knows of the clips; `Corpus` sees to it that nothing is 
 adapter did not understand becomes a row with a reason, and any other file is reported as unexpected.
 """
 
+import csv
 import hashlib
 import json
 from abc import abstractmethod
@@ -23,6 +24,9 @@ from forgeline.section import Section
 from forgeline.terms import Joined, Terms, Use, join, non_commercial, of_clip
 
 RAW = "data/raw"
+
+LARGEST = 16 << 20
+"""Bytes of a metadata file that is read whole; to read any such takes less than 2 GiB."""
 
 MEDIA: dict[str, MediaType] = {
     **dict.fromkeys((".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".mpg", ".mpeg"), "video"),
@@ -214,7 +218,7 @@ class Corpus:
             method="ingest",
             source=self.name,
             recipe=recipe.canonical(),
-            reason=reason,
+            reason=printable(reason),
         )
 
     def _qualified(self, person: str | None) -> str | None:
@@ -234,11 +238,14 @@ def media_type(path: str) -> MediaType | None:
     return MEDIA.get(PurePosixPath(path).suffix.lower())
 
 
-def read_text(root: Path, inventory: Inventory, path: str) -> str:
-    """A small metadata file, which must be the one in the inventory; a byte order mark is left out."""
-    where = root / path
+def read_text(root: Path, inventory: Inventory, path: str, largest: int = LARGEST) -> str:
+    """A metadata file, which must be the one in the inventory, of at most so many bytes; a byte order mark is left out."""
+    where, size = root / path, inventory.files[path].bytes
+    if size > largest:
+        unreadable(where, f"it has {size} bytes, and the corpus's own has less than {largest}")
     try:
-        data = where.read_bytes()
+        with where.open("rb") as file:
+            data = file.read(size + 1)
     except OSError as error:
         raise SourceError(where, f"can't be read ({error.strerror})", "run python -m flows scan again") from error
     if hashlib.sha256(data).hexdigest() != inventory.files[path].sha256:
@@ -247,6 +254,15 @@ def read_text(root: Path, inventory: Inventory, path: str) -> str:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         unreadable(where, f"not UTF-8 text (byte {error.start})")
+
+
+def read_table(root: Path, inventory: Inventory, path: str) -> list[list[str]]:
+    """The rows of a table of comma-separated values that an operator wrote, without empty ones, nor spaces around cells."""
+    try:
+        rows = [[cell.strip() for cell in row] for row in csv.reader(read_text(root, inventory, path).splitlines())]
+    except csv.Error as error:
+        raise SourceError(root / path, f"not a table ({error})", "mend it, then run python -m flows scan again") from error
+    return [row for row in rows if any(row)]
 
 
 def read_json(root: Path, inventory: Inventory, path: str) -> object:
@@ -262,7 +278,14 @@ def read_json(root: Path, inventory: Inventory, path: str) -> object:
 
 def unreadable(where: Path, what: str) -> NoReturn:
     """SourceError for a metadata file that is not as published."""
-    raise SourceError(where, what, "put the corpus's own file there, then run python -m flows scan again")
+    raise SourceError(where, printable(what), "put the corpus's own file there, then run python -m flows scan again")
+
+
+def printable(text: object, most: int = 300) -> str:
+    """One line of what can be printed, of at most so many characters: metadata may hold anything, terminals' codes too."""
+    short = str(text)[: 4 * most]
+    told = " ".join("".join(sign if sign.isprintable() else " " for sign in short).split())
+    return told if len(told) <= most else f"{told[: most - 1]}…"
 
 
 def unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
@@ -275,4 +298,4 @@ def unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
 
 def _names(names: Iterable[str]) -> Names:
     ordered = sorted(names)
-    return Names(len(ordered), tuple(ordered[:10]))
+    return Names(len(ordered), tuple(printable(name) for name in ordered[:10]))

@@ -34,7 +34,7 @@ from forgeline.errors import SourceError
 from forgeline.inventory import Inventory
 from forgeline.sample import Split
 from forgeline.terms import Terms, Use
-from sources.corpus import Corpus, Found, Source, unique, unreadable
+from sources.corpus import Corpus, Found, Source, printable, unique, unreadable
 from sources.metadata import places
 
 TABLE = "ffhq-dataset-v2.json"
@@ -131,7 +131,9 @@ class FFHQ(Source):
 def _found(entry: Mapping[str, object]) -> Found | str:
     """What an entry says, or why its picture can't be used."""
     match entry:
-        case {"category": "training" | "validation" as category, "metadata": {"photo_url": str(address), **more}} if address:
+        case {"category": "training" | "validation" as category, "metadata": {"photo_url": str(address), **more}} if (
+            address and address == printable(address)
+        ):
             pass
         case _:
             return f"{TABLE} does not say in which part it is, and from which photograph"
@@ -139,7 +141,7 @@ def _found(entry: Mapping[str, object]) -> Found | str:
     licence = LICENCES.get(where)
     if licence is None:
         return f"{TABLE} gives it the licence {where[:60]!r}, which is not known here"
-    title, author = (_line(more.get(key)) for key in ("photo_title", "author"))
+    title, author = (printable(more.get(key) or "") for key in ("photo_title", "author"))
     return Found(
         group=category,
         label="real",
@@ -148,13 +150,8 @@ def _found(entry: Mapping[str, object]) -> Found | str:
         split=SPLIT[category],
         licence=licence,
         permitted_use=NOT_FOR_GAIN if "-NC-" in licence else None,
-        credit=f"{title or 'untitled'}, by {author or 'an author who is not named'}, {_line(address)}, {licence}",
+        credit=f"{title or 'untitled'}, by {author or 'an author who is not named'}, {address}, {licence}",
     )
-
-
-def _line(text: object) -> str:
-    """One line of what can be printed."""
-    return " ".join("".join(sign if sign.isprintable() else " " for sign in str(text or "")).split())
 
 
 def _entries(root: Path, inventory: Inventory, path: str) -> Iterator[tuple[str, dict[str, object]]]:

@@ -21,7 +21,7 @@ Licence: what the people's contracts say; the operator writes it into `terms`. N
 recordings: neither splits nor what was cut from the same recording.
 """
 
-import csv
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -34,7 +34,7 @@ from forgeline.clip import Said
 from forgeline.errors import SourceError
 from forgeline.inventory import Inventory
 from forgeline.terms import Consent, Terms
-from sources.corpus import RAW, Corpus, Found, Source, media_type, read_json, read_text, unreadable
+from sources.corpus import RAW, Corpus, Found, Source, media_type, printable, read_json, read_table, read_text, unreadable
 
 _ATTRIBUTE = re.compile(r"[a-z][a-z0-9_]{0,39}")
 _PERSON = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -149,15 +149,14 @@ def aligned(root: Path, inventory: Inventory, align: str) -> tuple[Said, ...]:
 def _declared(root: Path, inventory: Inventory) -> dict[str, dict[str, str]]:
     """What each person declared, by attribute."""
     where = f"{RAW}/{root.name}/{_ATTRIBUTES}"
-    rows = csv.reader(read_text(root, inventory, _ATTRIBUTES).splitlines())
-    head, *others = [[cell.strip() for cell in row] for row in rows if any(cell.strip() for cell in row)] or [[]]
+    head, *others = read_table(root, inventory, _ATTRIBUTES) or [[]]
     if head[:1] != ["person"] or len(set(head)) != len(head) or not all(_ATTRIBUTE.fullmatch(name) for name in head):
         what = f"begins with {','.join(head)[:80]!r}"
         raise SourceError(where, what, "begin with `person,` and a column an attribute, named in small letters, digits and _")
     declared: dict[str, dict[str, str]] = {}
     for row in others:
         if len(row) != len(head) or row[0] in declared:
-            what = f"{row[0]!r} has {len(row)} cells, or more than one row"
+            what = f"{row[0][:60]!r} has {len(row)} cells, or more than one row"
             raise SourceError(where, what, f"give each person one row of {len(head)} cells")
         declared[row[0]] = {name: cell for name, cell in zip(head[1:], row[1:], strict=True) if cell}
     return declared
@@ -170,14 +169,20 @@ def _rendered(root: Path, inventory: Inventory, path: str) -> _Told:
     if not isinstance(told, dict):
         return _Told()
     try:
-        attributes = {str(name): str(value) for name, value in told.get("attributes", {}).items()}
+        attributes = {printable(name): printable(value) for name, value in told.get("attributes", {}).items()}
         words, phonemes = (
-            tuple(Said(float(start), float(end), str(text)) for start, end, text in told.get(name, []))
+            tuple(Said(_finite(start), _finite(end), printable(text)) for start, end, text in told.get(name, []))
             for name in ("words", "phonemes")
         )
-    except (AttributeError, TypeError, ValueError) as error:
+    except (AttributeError, OverflowError, TypeError, ValueError) as error:
         unreadable(root / truth, f"not the renderer's ({error})")
     return _Told(attributes, words, phonemes)
+
+
+def _finite(time: float) -> float:
+    if not math.isfinite(time):
+        raise ValueError("a time that is not finite")
+    return float(time)
 
 
 def _people(name: str, terms: Terms, inventory: Inventory, told: Mapping[str, _Told]) -> Corpus:

@@ -62,7 +62,7 @@ _CLIP = {
 }
 _OFFICIAL: Mapping[str, Split] = {"pretrain": "train", "trainval": "train", "test": "test"}
 _NO_WORD = re.compile(r"\{[^{}]*\}|[{}]")
-_WORD = re.compile(r"(?P<text>\S+)\s+(?P<start>[0-9]+(?:\.[0-9]+)?)\s+(?P<end>[0-9]+(?:\.[0-9]+)?)(?:\s+\S+)?")
+_WORD = re.compile(r"(?P<text>\S+)\s+(?P<start>[0-9]{1,9}(?:\.[0-9]+)?)\s+(?P<end>[0-9]{1,9}(?:\.[0-9]+)?)(?:\s+\S+)?")
 
 
 class LRS(Source):

@@ -86,7 +86,7 @@ class VoxCeleb(Source):
         files = places(inventory, {*TABLES.values(), *TRIALS})
         tables = {version: _table(root, inventory, files[file][:1]) for version, file in TABLES.items()}
         speakers = {speaker: row for table in tables.values() for speaker, row in table.items()}
-        mismatching = {f"{row.where}: the set of {who} is {row.set!r}" for who, row in speakers.items() if row.unknown}
+        mismatching = {f"{row.where}: the set of {who} is {row.set[:20]!r}" for who, row in speakers.items() if row.unknown}
         clips = sorted(_clips(inventory, tables["VoxCeleb1"]), key=lambda clip: (_FORMS.index(clip.form), clip.path))
         tracks = {clip.place: clip.path for clip in clips if clip.form == "txt"}
         strangers: dict[str, str] = {}
@@ -94,7 +94,7 @@ class VoxCeleb(Source):
             identity, wrong = _track(root, inventory, path, place)
             mismatching.update(f"{path}: {each}" for each in wrong)
             if identity != place.partition("/")[0]:
-                strangers[place] = f"its track {path} is of {identity}"
+                strangers[place] = f"its track {path} is of {identity[:20]}"
         found: dict[str, Found] = {}
         paths: dict[str, str] = {}
         refused: dict[str, str] = {}
@@ -109,7 +109,7 @@ class VoxCeleb(Source):
             elif clip.place in strangers:
                 refused[clip.path] = strangers[clip.place]
             elif row.unknown and not said:
-                refused[clip.path] = f"{row.where} puts its speaker into {row.set!r}, not into dev or test"
+                refused[clip.path] = f"{row.where} puts its speaker into {row.set[:20]!r}, not into dev or test"
             else:
                 paths[key] = clip.path
                 found[clip.path] = _found(clip, said)
