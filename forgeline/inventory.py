@@ -78,7 +78,7 @@ def scan(root: Path, out: Path, cache: Path, progress: Progress = lambda path, r
             if isinstance(found, str):
                 refused[path] = found
                 continue
-            now = os.stat(found)
+            now = _status(found)
             entry = known.get(path)
             if entry is None or (entry.file.bytes, entry.modified_ns) != (now.st_size, now.st_mtime_ns):
                 entry = _hash(path, found)
@@ -144,7 +144,7 @@ def _walk(home: Path) -> Iterator[tuple[str, Path | str]]:
             if odd is not None:
                 yield _escaped(path), odd
                 continue
-            mode = os.lstat(home / path).st_mode
+            mode = _status(home / path, follow=False).st_mode
             if stat.S_ISDIR(mode):
                 folders.append(path)
             elif stat.S_ISLNK(mode):
@@ -153,6 +153,14 @@ def _walk(home: Path) -> Iterator[tuple[str, Path | str]]:
                 yield path, home / path
             else:
                 yield path, "neither a file nor a folder"
+
+
+def _status(path: Path, follow: bool = True) -> os.stat_result:
+    try:
+        return os.stat(path, follow_symlinks=follow)
+    except OSError as error:
+        what = f"it went while the corpus was read, or can't be reached ({error.strerror})"
+        raise SourceError(path, what, f"leave the corpus alone and {_RESCAN}") from error
 
 
 def _follow(home: Path, path: str) -> Path | str:
