@@ -1,5 +1,6 @@
 """Sound files in and out, and the one form that every clip's sound is given on its way into a file."""
 
+import os
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -66,6 +67,8 @@ def open_sound(path: Path) -> Clip:
 
 def _read(path: Path) -> Sound:
     """All of a file's sound: decoded whole, so that what is broken shows at once."""
+    if _is_cut_wav(path):
+        raise MediaError(path, "is cut off: its header says that it is longer", _LEAVE_OUT)
     try:
         # A file object, not a name: a hostile file name can't be taken for a protocol.
         with path.open("rb") as file, av.open(file, "r", options=_FORMATS, metadata_errors="replace") as container:
@@ -96,6 +99,17 @@ def _read(path: Path) -> Sound:
     if not heard:
         raise MediaError(path, "holds no sound that can be decoded", _LEAVE_OUT)
     return Sound(np.concatenate(pieces), rate)
+
+
+def _is_cut_wav(path: Path) -> bool:
+    """Whether a WAV file is shorter than it says: FFmpeg takes what is there. One that was streamed can't know."""
+    try:
+        with path.open("rb") as file:
+            head, size = file.read(12), os.fstat(file.fileno()).st_size
+    except OSError:
+        return False  # whoever reads it will say so
+    promised = int.from_bytes(head[4:8], "little")
+    return head[:4] == b"RIFF" and head[8:] == b"WAVE" and size < promised < 0x7FFF0000
 
 
 def _level(piece: av.AudioFrame) -> NDArray[np.float32]:
