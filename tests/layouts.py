@@ -14,12 +14,12 @@ CONSENT = {"basis": "signed form", "scope": ["face", "voice"]}
 ACCEPTED = {"accepted_by": "the tests", "accepted_on": "2026-01-01"}
 FOLK = ("ana", "ben", "cem", "dora")
 SHOW = "6330311066473698535"
-LETTERS = tuple(letter * 10 for letter in "abcde")
+LETTERS = tuple(letter * 10 for letter in "abcdefgh")
 
 
 @dataclass(frozen=True)
 class Layout:
-    """`clips` are at least five that the metadata, by path, agree with; `settings` go under `sources` beside `kind`."""
+    """`clips` are eight that the metadata, by path, agree with; `settings` go under `sources` beside `kind`."""
 
     kind: str
     clips: tuple[str, ...]
@@ -82,14 +82,14 @@ _TRACK = (
 )
 _TIMED = "Text:  YOU {NS} FOR\nConf:  4\n\nWORD START END ASDSCORE\nYOU 0.08 0.49 7.3\nFOR 0.49 1 -0.2\n"
 _LABELS = {f"{letters}.mp4": {"label": "REAL", "split": "train"} for letters in LETTERS}
-_LABELS["eeeeeeeeee.mp4"] = {"label": "FAKE", "split": "train", "original": "aaaaaaaaaa.mp4"}
-_GRID = ("bbaf2n", "bbaf3s", "bbaf4p", "bbaf5a", "bbal6n")
-_STAMPS = tuple(f"20261121T100{number}00.000Z" for number in range(5))
+_LABELS["hhhhhhhhhh.mp4"] = {"label": "FAKE", "split": "train", "original": "aaaaaaaaaa.mp4"}
+_GRID = ("bbaf2n", "bbaf3s", "bbaf4p", "bbaf5a", "bbal6n", "bbal7s", "bbal8p", "bbal9a")
+_STAMPS = tuple(f"20261121T100{number}00.000Z" for number in range(8))
 
 LAYOUTS: dict[str, Layout] = {
     "demo": Layout(
         "demo",
-        tuple(f"p0{number}/c0.mp4" for number in range(5)),
+        tuple(f"p0{number}/c0.mp4" for number in range(8)),
         {
             "p00/c0.truth.json": json.dumps(
                 {"attributes": {"age": 30}, "words": [[0.0, 0.1, "one"]], "phonemes": [[0, 0.1, "w"]]}
@@ -98,13 +98,14 @@ LAYOUTS: dict[str, Layout] = {
     ),
     "folder": Layout(
         "folder",
-        ("ana/a.mp4", "ben/b.mp4", "cem/c.mp4", "dora/d.mp4", "ana/e.mp4"),
+        ("ana/a.mp4", "ben/b.mp4", "cem/c.mp4", "dora/d.mp4", *(f"ana/{letter}.mp4" for letter in "efgh")),
         {"attributes.csv": "person,glasses\nana,none\nben,round\n", "ana/a.align": _ALIGN},
     ),
     "ffpp": Layout(
         "ffpp",
         (
-            *(f"original_sequences/youtube/c23/videos/{stem}.mp4" for stem in ("000", "003", "001", "870")),
+            *(f"original_sequences/youtube/c23/videos/{stem}.mp4" for stem in ("000", "003", "001", "870", "010", "011")),
+            "manipulated_sequences/Face2Face/c23/videos/003_000.mp4",
             "manipulated_sequences/Deepfakes/c23/videos/000_003.mp4",
         ),
         {
@@ -116,18 +117,18 @@ LAYOUTS: dict[str, Layout] = {
     ),
     "ffpp flat": Layout(
         "ffpp",
-        ("original/000.mp4", "original/003.mp4", "original/001.mp4", "original/870.mp4", "Deepfakes/000_003.mp4"),
+        (*(f"original/{stem}.mp4" for stem in ("000", "003", "001", "870", "010", "011", "012")), "Deepfakes/000_003.mp4"),
         {"csv/original.csv": ",File Path,Label,Frame Count\n0,original/000.mp4,REAL,5\n1,original/003.mp4,REAL,5\n"},
     ),
     "celeb_df v1": _celeb(
-        (*(f"Celeb-real/id0_000{number}.mp4" for number in range(4)), "Celeb-synthesis/id0_id1_0000.mp4"), "v1"
+        (*(f"Celeb-real/id0_000{number}.mp4" for number in range(7)), "Celeb-synthesis/id0_id1_0000.mp4"), "v1"
     ),
     "celeb_df v2": _celeb(
-        (*(f"YouTube-real/0000{number}.mp4" for number in range(4)), "Celeb-synthesis/id61_id60_0000.mp4"), "v2"
+        (*(f"YouTube-real/0000{number}.mp4" for number in range(7)), "Celeb-synthesis/id61_id60_0000.mp4"), "v2"
     ),
     "celeb_df ++": _celeb(
         (
-            *(f"Celeb-real/id0_000{number}.mp4" for number in range(4)),
+            *(f"Celeb-real/id0_000{number}.mp4" for number in range(6)),
             "Celeb-synthesis/FaceSwap/SimSwap/id0_id16_0000.mp4",
             "Celeb-synthesis/TalkingFace/FLOAT/id0_0000_test_x.mp4",
         ),
@@ -145,17 +146,17 @@ LAYOUTS: dict[str, Layout] = {
     ),
     "dfdc preview": Layout(
         "dfdc",
-        tuple(f"original_videos/{number}/{number}_A_001.mp4" for number in range(1, 6)),
-        {"dataset.json": json.dumps({f"original_videos/{n}/{n}_A_001.mp4": _actor(n) for n in range(1, 6)})},
+        tuple(f"original_videos/{number}/{number}_A_001.mp4" for number in range(1, 9)),
+        {"dataset.json": json.dumps({f"original_videos/{n}/{n}_A_001.mp4": _actor(n) for n in range(1, 9)})},
     ),
     "voxceleb 1": Layout(
         "voxceleb",
-        tuple(f"dev/wav/id10001/1zcIwhmdeo4/0000{number}.wav" for number in range(1, 6)),
+        tuple(f"dev/wav/id10001/1zcIwhmdeo4/0000{number}.wav" for number in range(1, 9)),
         {"vox1_meta.csv": "VoxCeleb1 ID\tVGGFace1 ID\tGender\tNationality\tSet\nid10001\tAda_B.\tf\tIreland\tdev\n"},
     ),
     "voxceleb 2": Layout(
         "voxceleb",
-        tuple(f"dev/mp4/id00012/_raOc3-IRsw/0000{number}.mp4" for number in range(1, 6)),
+        tuple(f"dev/mp4/id00012/_raOc3-IRsw/0000{number}.mp4" for number in range(1, 9)),
         {
             "vox2_meta.csv": "\ufeffVoxCeleb2 ID ,VGGFace2 ID,Gender,Set\r\nid00012 ,n000012 ,m ,dev \r\n",
             "dev/txt/id00012/_raOc3-IRsw/00001.txt": _TRACK.format("id00012"),
@@ -163,16 +164,16 @@ LAYOUTS: dict[str, Layout] = {
     ),
     "lrs2": Layout(
         "lrs",
-        tuple(f"mvlrs_v1/main/{SHOW}/0000{number}.mp4" for number in range(1, 6)),
+        tuple(f"mvlrs_v1/main/{SHOW}/0000{number}.mp4" for number in range(1, 9)),
         {
             f"mvlrs_v1/main/{SHOW}/00001.txt": _TIMED,
-            "train.txt": "".join(f"{SHOW}/0000{number}\n" for number in range(1, 5)),
+            "train.txt": "".join(f"{SHOW}/0000{number}\n" for number in (1, 2, 3, 4, 6, 7, 8)),
             "test.txt": f"{SHOW}/00005 NF\n",
         },
     ),
     "lrs3": Layout(
         "lrs",
-        tuple(f"trainval/0Fi83BHQsMA/0000{number}.mp4" for number in range(1, 6)),
+        tuple(f"trainval/0Fi83BHQsMA/0000{number}.mp4" for number in range(1, 9)),
         {"trainval/0Fi83BHQsMA/00001.txt": _TIMED, "lrs3-valid.id": "trainval/0Fi83BHQsMA/00005\n"},
         {"version": "lrs3"},
     ),
@@ -183,19 +184,19 @@ LAYOUTS: dict[str, Layout] = {
     ),
     "celeba": Layout(
         "celeba",
-        tuple(f"Img/img_align_celeba/00000{number}.jpg" for number in range(1, 6)),
+        tuple(f"Img/img_align_celeba/00000{number}.jpg" for number in range(1, 9)),
         {
-            "Anno/list_attr_celeba.txt": f"5\n{' '.join(ATTRIBUTES)}\n"
-            + "".join(f"00000{number}.jpg {' '.join(['-1'] * 40)}\n" for number in range(1, 6)),
-            "Anno/identity_CelebA.txt": "".join(f"00000{number}.jpg 2880\n" for number in range(1, 6)),
+            "Anno/list_attr_celeba.txt": f"8\n{' '.join(ATTRIBUTES)}\n"
+            + "".join(f"00000{number}.jpg {' '.join(['-1'] * 40)}\n" for number in range(1, 9)),
+            "Anno/identity_CelebA.txt": "".join(f"00000{number}.jpg 2880\n" for number in range(1, 9)),
             "Anno/list_bbox_celeba.txt": "1\nimage_id x_1 y_1 width height\n000001.jpg    95  71 226 313\n",
             "Eval/list_eval_partition.csv": "image_id,partition\n000001.jpg,0\n",
         },
     ),
     "ffhq": Layout(
         "ffhq",
-        tuple(f"images1024x1024/00000/0000{number}.png" for number in range(5)),
-        {"ffhq-dataset-v2.json": json.dumps({str(number): _photograph(number) for number in range(5)})},
+        tuple(f"images1024x1024/00000/0000{number}.png" for number in range(8)),
+        {"ffhq-dataset-v2.json": json.dumps({str(number): _photograph(number) for number in range(8)})},
     ),
     "camera": Layout(
         "camera",
