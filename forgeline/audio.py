@@ -23,6 +23,7 @@ LONGEST_S = 1200
 SILENT_LUFS = -70.0
 """The absolute gate of ITU-R BS.1770-4: what is quieter, or shorter than a block of 0.4 s, has no loudness and gets this."""
 
+_HIGHEST_HZ = 192_000
 _RUMBLE_HZ = 60
 _BLOCK = 4096  # samples
 _FORMATS = {"format_whitelist": "wav,flac,ogg,mp3,aac,mov,mp4,m4a,matroska,webm", "protocol_whitelist": "file"}
@@ -79,13 +80,15 @@ def _read(path: Path) -> Sound:
             if stream.codec_context is None or not stream.rate:
                 raise MediaError(path, "has sound that is broken, or of a codec that is not known", _LEAVE_OUT)
             rate = int(stream.rate)
+            if rate > _HIGHEST_HZ:
+                raise MediaError(path, f"has {rate} samples a second", "resample it, to 48000 for example, or leave it out")
             # By way of integers: to floats, the resampler adds channels up beyond full scale.
             resampler = av.AudioResampler(format="s32", layout="mono", rate=rate)
             pieces: list[NDArray[np.float32]] = []
             heard = 0
             for frame in container.decode(stream):
                 frame.pts = None
-                for piece in resampler.resample(frame):
+                for piece in resampled(resampler, frame, path):
                     pieces.append(_level(piece))
                     heard += len(pieces[-1])
                 if heard > LONGEST_S * rate:
@@ -93,12 +96,20 @@ def _read(path: Path) -> Sound:
             pieces += [_level(piece) for piece in resampler.resample(None)]
     except FileNotFoundError as error:
         raise MediaError(path, "is not there", "put the file back, or run `python -m flows scan`") from error
-    except (av.error.FFmpegError, UnicodeError, OSError) as error:
-        reason = str(getattr(error, "strerror", None) or error).splitlines()[0]
+    except (av.error.FFmpegError, MemoryError, UnicodeError, OSError) as error:
+        reason = str(getattr(error, "strerror", None) or str(error) or type(error).__name__).splitlines()[0]
         raise MediaError(path, f"is broken, cut off or no sound ({reason})", _LEAVE_OUT) from error
     if not heard:
         raise MediaError(path, "holds no sound that can be decoded", _LEAVE_OUT)
     return Sound(np.concatenate(pieces), rate)
+
+
+def resampled(resampler: av.AudioResampler, frame: av.AudioFrame, path: Path) -> list[av.AudioFrame]:
+    """What the resampler gives for a frame of the file at `path`. MediaError where its form is not that of those before it."""
+    try:
+        return resampler.resample(frame)
+    except ValueError as error:
+        raise MediaError(path, "has sound that changes its form, or is damaged", "re-encode it, or leave it out") from error
 
 
 def _is_cut_wav(path: Path) -> bool:

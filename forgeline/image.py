@@ -20,7 +20,9 @@ def open_image(path: Path, track: Track | None = None) -> Clip:
             if file.mode.startswith(("I", "F")):  # Pillow would cut its values off, not scale them
                 raise MediaError(path, "has more than 8 bits a channel", "save it with 8 bits, or leave it out")
             picture = np.asarray(ImageOps.exif_transpose(file).convert("RGB"))
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except MediaError:
+        raise
+    except Exception as error:  # Pillow's parsers raise what comes of calculating with hostile bytes: struct.error …
         raise MediaError(path, f"is broken or no picture ({error})", "replace it by a whole copy, or leave it out") from error
     height, width = picture.shape[0] & ~1, picture.shape[1] & ~1
     if not height or not width:

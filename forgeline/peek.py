@@ -86,7 +86,7 @@ def _image(path: Path) -> Luma | None:
             file = Image.open(path, formats=_IMAGES)
     except UnidentifiedImageError:
         return None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except Exception as error:  # Pillow's parsers raise what comes of calculating with hostile bytes: struct.error …
         raise MediaError(path, f"is no image that can be read ({error})", _REPLACE) from error
     with file:
         if file.width * file.height > MOST_PIXELS:
@@ -97,7 +97,7 @@ def _image(path: Path) -> Luma | None:
             if upright.mode.startswith(("I", "F")):
                 return _eight_bits(np.asarray(upright))
             return np.asarray(upright.convert("RGB" if upright.mode in ("CMYK", "LAB", "HSV") else "L").convert("L"))
-        except (OSError, SyntaxError, ValueError, EOFError, MemoryError) as error:
+        except Exception as error:
             raise MediaError(path, f"is broken or cut off ({error})", _REPLACE) from error
 
 
@@ -114,8 +114,8 @@ def _opened(path: Path) -> Iterator[av.container.InputContainer]:
         # A file object, not a name: a hostile file name can't be taken for a protocol.
         with path.open("rb") as file, av.open(file, options=_OPEN, metadata_errors="replace") as container:
             yield container  # type: ignore[misc]  # without a mode it is an input
-    except (av.error.FFmpegError, UnicodeError, OSError) as error:
-        reason = str(getattr(error, "strerror", None) or error).splitlines()[0]
+    except (av.error.FFmpegError, MemoryError, UnicodeError, OSError) as error:
+        reason = str(getattr(error, "strerror", None) or str(error) or type(error).__name__).splitlines()[0]
         raise MediaError(path, f"is no picture, video or sound, or is broken ({reason})", _REPLACE) from error
 
 
@@ -127,6 +127,7 @@ def _stream(container: av.container.InputContainer) -> VideoStream | None:
             continue
         if max(context.width, context.height) <= LONGEST_SIDE:
             context.thread_count = 1
+            context.options = {"max_pixels": str(LONGEST_SIDE**2)}
             return stream
     return None
 
@@ -175,7 +176,7 @@ def _sound(path: Path, seconds: float) -> Sound | None:
         rate = stream.rate
         if not rate:
             return None
-        floats = av.AudioResampler(format="fltp")
+        floats = av.AudioResampler(format="flt")  # PyAV crashes on more than eight channels that lie apart
         heard = 0
         for packet in container.demux(stream):
             if heard >= seconds * rate:
@@ -186,10 +187,19 @@ def _sound(path: Path, seconds: float) -> Sound | None:
                 continue
             for frame in frames:
                 frame.pts = None  # jumps in time are of no interest here
-                for piece in floats.resample(frame):
-                    parts.append(np.asarray(piece.to_ndarray().mean(0), np.float32))
+                for piece in _resampled(floats, frame):
+                    channels = piece.to_ndarray().reshape(-1, piece.layout.nb_channels)
+                    parts.append(np.asarray(channels.mean(1), np.float32))
                     heard += len(parts[-1])
     if not parts:
         return None
     samples = np.nan_to_num(np.concatenate(parts)[: round(seconds * rate)], posinf=0, neginf=0)
     return Sound(np.clip(samples, -1, 1), rate)
+
+
+def _resampled(floats: av.AudioResampler, frame: av.AudioFrame) -> list[av.AudioFrame]:
+    """Nothing of a frame of another form than those before it."""
+    try:
+        return floats.resample(frame)
+    except ValueError:
+        return []

@@ -15,7 +15,7 @@ from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTr
 from numpy.typing import NDArray
 from pydantic import Field
 
-from forgeline.audio import to_int16
+from forgeline.audio import resampled, to_int16
 from forgeline.clip import Clip, Mask, Picture, Sound, Track
 from forgeline.errors import MediaError, PromiseError
 from forgeline.section import Section
@@ -29,6 +29,7 @@ _OPEN = {"format_whitelist": _CONTAINERS, "protocol_whitelist": "file"}
 # Without FULL_CHR_H_INT an exact conversion of 4:2:0 to RGB darkens every picture by two levels.
 _SCALER = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.BITEXACT | Interpolation.FULL_CHR_H_INT
 _GAP_S = 0.02
+_MOST_SAMPLES = 2 * 3600 * 48_000  # of a film's sound: 1.3 GiB
 
 
 class Encoding(Section):
@@ -59,8 +60,6 @@ def open_video(path: Path, track: Track | None = None) -> Clip:
     learn the timing, and one picture is decoded. Raises MediaError for what can't be used, there or during a pass.
     """
     with _reading(path) as container:
-        if not container.streams.video:
-            raise MediaError(path, "has no picture stream", "give a video, or leave the file out")
         timing = _timing(container, path)
         has_sound = bool(container.streams.audio)
     if timing.frames < 2:
@@ -89,7 +88,7 @@ def key_pictures(path: Path) -> Iterator[Picture]:
     Raises MediaError, also when there are fewer pictures than the file says.
     """
     with _reading(path) as container:
-        decoded, promised = 0, container.streams.video[0].frames
+        decoded, promised = 0, _stream(container, path).frames
         for frame in _decoded(container, path):
             decoded += 1
             if frame.key_frame:
@@ -130,21 +129,31 @@ def _reading(path: Path) -> Iterator[av.container.InputContainer]:
             yield container  # type: ignore[misc]  # without a mode it is an input
     except FileNotFoundError as error:
         raise MediaError(path, "is not there", "put the file back, or run `python -m flows scan`") from error
-    except (av.error.FFmpegError, UnicodeError, OSError) as error:
+    except (av.error.FFmpegError, MemoryError, UnicodeError, OSError) as error:
         reason = "is empty" if path.exists() and not path.stat().st_size else "is broken, cut off or no video"
         raise MediaError(path, f"{reason} ({_first_line(error)})", "replace it by a whole copy, or leave it out") from error
 
 
 def _first_line(error: BaseException) -> str:
-    return str(getattr(error, "strerror", None) or error).splitlines()[0]
+    return str(getattr(error, "strerror", None) or str(error) or type(error).__name__).splitlines()[0]
 
 
-def _timing(container: av.container.InputContainer, path: Path) -> _Timing:
-    stream = container.streams.video[0]
+def _stream(container: av.container.InputContainer, path: Path) -> av.VideoStream:
+    """The picture stream, set up so that a picture that is larger than the container says can't fill the memory."""
+    stream = next(iter(container.streams.video), None)
+    if stream is None:
+        raise MediaError(path, "has no picture stream", "give a video, or leave the file out")
     if stream.codec_context is None:
         raise MediaError(path, "is broken, or of a codec that is not known", "re-encode it, or leave it out")
     if max(stream.codec_context.width, stream.codec_context.height) > LONGEST_SIDE:
         raise MediaError(path, f"is larger than {LONGEST_SIDE} pixels", "scale it down, or leave it out")
+    stream.codec_context.thread_count = 1
+    stream.codec_context.options = {"max_pixels": str(LONGEST_SIDE**2)}
+    return stream
+
+
+def _timing(container: av.container.InputContainer, path: Path) -> _Timing:
+    stream = _stream(container, path)
     tick = stream.time_base or Fraction(1, 90000)
     times = sorted(p.pts for p in container.demux(stream) if p.pts is not None and p.size and not p.is_discard)
     nominal = stream.guessed_rate or stream.average_rate
@@ -152,6 +161,8 @@ def _timing(container: av.container.InputContainer, path: Path) -> _Timing:
         raise MediaError(path, "has no picture with a time stamp", "rewrap it (for example as mp4), or leave it out")
     if len(times) == 1:
         return _Timing(times[0] * tick, Fraction(nominal), 1, True)
+    if times[0] == times[-1]:
+        raise MediaError(path, "has pictures that are all of one time", "rewrap or re-encode it, or leave it out")
     steps = np.diff(np.array(times, np.int64))
     # Containers round time stamps to their tick; steps that differ by no more are one constant rate.
     even = int(steps.max() - steps.min()) <= min(2, int(steps.min()) // 4)
@@ -162,6 +173,8 @@ def _timing(container: av.container.InputContainer, path: Path) -> _Timing:
         measured = 1 / (max(int(np.median(steps)), 1) * tick)
         exact = abs(nominal / measured - 1) < Fraction(1, 200)
     fps = Fraction(nominal) if exact else measured.limit_denominator(1001)
+    if not fps:
+        raise MediaError(path, "has pictures that are half an hour apart", "rewrap or re-encode it, or leave it out")
     if even:
         return _Timing(times[0] * tick, fps, len(times), True)
     frames = int((times[-1] - times[0]) * tick * fps + Fraction(1, 2)) + 1
@@ -171,9 +184,7 @@ def _timing(container: av.container.InputContainer, path: Path) -> _Timing:
 
 
 def _decoded(container: av.container.InputContainer, path: Path) -> Iterator[av.VideoFrame]:
-    stream = container.streams.video[0]
-    stream.codec_context.thread_count = 1
-    for frame in container.decode(stream):
+    for frame in container.decode(_stream(container, path)):
         if frame.is_corrupt:
             raise MediaError(path, "holds a picture that is damaged", "replace it by a whole copy, or leave it out")
         yield frame
@@ -265,7 +276,10 @@ def _sound(path: Path, timing: _Timing) -> Sound | None:
         if not stream.rate:
             return None
         rate = int(stream.rate)
-        samples = np.zeros(round(timing.frames / timing.fps * rate), np.float32)
+        count = round(timing.frames / timing.fps * rate)
+        if count > _MOST_SAMPLES:
+            raise MediaError(path, "lasts longer than its sound can be held in memory", "cut it into clips, or leave it out")
+        samples = np.zeros(count, np.float32)
         # By way of integers: to floats, the resampler adds channels up beyond full scale.
         resampler = av.AudioResampler(format="s32", layout="mono", rate=rate)
         at: int | None = None
@@ -276,7 +290,7 @@ def _sound(path: Path, timing: _Timing) -> Sound | None:
                 if at is None or abs(due - at) > _GAP_S * rate:
                     at = due
             frame.pts = None
-            for piece in resampler.resample(frame):
+            for piece in resampled(resampler, frame, path):
                 at = _place(samples, _level(piece), at or 0)
         for piece in resampler.resample(None):
             at = _place(samples, _level(piece), at or 0)
