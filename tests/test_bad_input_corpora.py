@@ -1,5 +1,6 @@
 """Every layout of every kind of source goes through `scan` and `ingest`, whatever else lies in its folder."""
 
+import hashlib
 import io
 import os
 import re
@@ -7,6 +8,7 @@ import sys
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -20,7 +22,9 @@ from PIL import Image
 
 from flows.__main__ import main
 from flows.items import SPREAD, Finished
+from flows.params import Plan as PlanSection
 from flows.rejected import read_rejected
+from flows.splits import assign_splits, prove_disjoint
 from forgeline.errors import SourceError
 from forgeline.inventory import load, scan
 from forgeline.manifest import read_manifest, write_manifest
@@ -165,6 +169,38 @@ def test_a_corpus_that_changes_while_it_is_scanned(tmp_path: Path) -> None:
         assert out.read_bytes() == before or load(out)
     on_disk(root, files)
     assert "b/1.mp4/in.mp4" in scan(root, out, tmp_path / "no cache", becomes_a_folder).files
+
+
+def test_a_file_that_grows_while_it_is_hashed_ends_the_scan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    on_disk(tmp_path / "raw", {"a.mp4": b"x"})
+    real = hashlib.file_digest
+
+    def grows(file: Any, how: str) -> Any:
+        with (tmp_path / "raw/a.mp4").open("ab") as more:
+            more.write(b"more")
+        return real(file, how)
+
+    monkeypatch.setattr(hashlib, "file_digest", grows)
+    with pytest.raises(SourceError, match=r"a.mp4: it changed while it was read; leave the corpus alone"):
+        scan(tmp_path / "raw", tmp_path / "i", tmp_path / "c2")
+
+
+def test_one_file_in_two_corpora_is_two_rows_of_one_split(tmp_path: Path) -> None:
+    """In the train split of one corpus and the test split of the other: the strictest holds for both."""
+    rows: dict[str, Sample] = {}
+    for name, bytes_of in (("ffpp", b"shared"), ("celeb_df v2", b"own")):
+        layout = LAYOUTS[name]
+        root = tmp_path / layout.kind
+        clips = {clip: clip.encode() for clip in layout.clips} | {layout.clips[0]: bytes_of}
+        corpus = layout.source(layout.kind, root, on_disk(root, {**layout.metadata, **clips}))
+        rows[name] = by_path(corpus)[layout.clips[0]]
+    apart, same = list(rows.values()), [replace(row, sha256="0" * 64) for row in rows.values()]
+    assert [row.split for row in apart] == ["train", "test"]
+    assert len({row.sample_id for row in apart}) == 2
+    assert sorted(component.split for component in assign_splits(apart, PlanSection())) == ["test", "train"]
+    (together,) = assign_splits(same, PlanSection())
+    assert (together.split, len(together.clips)) == ("test", 2)
+    prove_disjoint([together], same)
 
 
 def test_what_may_not_be_read_is_one_clear_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
