@@ -259,7 +259,7 @@ def read_text(root: Path, inventory: Inventory, path: str, largest: int = LARGES
 def read_table(root: Path, inventory: Inventory, path: str) -> list[list[str]]:
     """The rows of a table of comma-separated values that an operator wrote, without empty ones, nor spaces around cells."""
     try:
-        rows = [[cell.strip() for cell in row] for row in csv.reader(read_text(root, inventory, path).splitlines())]
+        rows = [[printable(cell) for cell in row] for row in csv.reader(read_text(root, inventory, path).splitlines())]
     except csv.Error as error:
         raise SourceError(root / path, f"not a table ({error})", "mend it, then run python -m flows scan again") from error
     return [row for row in rows if any(row)]

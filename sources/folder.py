@@ -139,7 +139,7 @@ def aligned(root: Path, inventory: Inventory, align: str) -> tuple[Said, ...]:
         if not line.strip():
             continue
         said = _ALIGNED.fullmatch(line.strip())
-        if said is None or not int(said["start"]) <= int(said["end"]):
+        if said is None or not int(said["start"]) <= int(said["end"]) or not said["word"].isprintable():
             unreadable(root / align, f"line {number} is not `start end word`")
         if said["word"] not in _PAUSES:
             words.append(Said(int(said["start"]) / _ALIGN_HZ, int(said["end"]) / _ALIGN_HZ, said["word"]))
@@ -171,18 +171,17 @@ def _rendered(root: Path, inventory: Inventory, path: str) -> _Told:
     try:
         attributes = {printable(name): printable(value) for name, value in told.get("attributes", {}).items()}
         words, phonemes = (
-            tuple(Said(_finite(start), _finite(end), printable(text)) for start, end, text in told.get(name, []))
-            for name in ("words", "phonemes")
+            tuple(_spoken(start, end, text) for start, end, text in told.get(name, [])) for name in ("words", "phonemes")
         )
     except (AttributeError, OverflowError, TypeError, ValueError) as error:
         unreadable(root / truth, f"not the renderer's ({error})")
     return _Told(attributes, words, phonemes)
 
 
-def _finite(time: float) -> float:
-    if not math.isfinite(time):
-        raise ValueError("a time that is not finite")
-    return float(time)
+def _spoken(start: float, end: float, text: object) -> Said:
+    if not -math.inf < start <= end < math.inf:
+        raise ValueError("a word that ends before it begins")
+    return Said(float(start), float(end), printable(text))
 
 
 def _people(name: str, terms: Terms, inventory: Inventory, told: Mapping[str, _Told]) -> Corpus:

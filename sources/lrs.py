@@ -36,7 +36,7 @@ from forgeline.errors import SourceError
 from forgeline.inventory import Inventory
 from forgeline.sample import Split
 from forgeline.terms import Terms
-from sources.corpus import Corpus, Found, Source, read_text, unreadable
+from sources.corpus import Corpus, Found, Source, printable, read_text, unreadable
 from sources.metadata import places
 
 PUBLISHED = {
@@ -61,6 +61,7 @@ _CLIP = {
     ),
 }
 _OFFICIAL: Mapping[str, Split] = {"pretrain": "train", "trainval": "train", "test": "test"}
+_LONGEST = 100_000  # characters of a transcript's text
 _NO_WORD = re.compile(r"\{[^{}]*\}|[{}]")
 _WORD = re.compile(r"(?P<text>\S+)\s+(?P<start>[0-9]{1,9}(?:\.[0-9]+)?)\s+(?P<end>[0-9]{1,9}(?:\.[0-9]+)?)(?:\s+\S+)?")
 
@@ -201,5 +202,5 @@ def _told(transcript: str) -> _Told:
 
 
 def _spoken(text: str) -> str:
-    """Without what is marked as no word."""
-    return " ".join(_NO_WORD.sub(" ", text).split())
+    """Without what is marked as no word, or can't be printed."""
+    return printable(_NO_WORD.sub(" ", text), _LONGEST)
