@@ -19,7 +19,7 @@ from sources import celeba
 from sources.corpus import LARGEST
 from tests.layouts import LAYOUTS, Layout
 from tests.limits import in_child
-from tests.test_sources import by_path, listed
+from tests.test_sources import by_path, listed, on_disk, with_clips
 
 MEMORY = 3 << 30
 """Bytes of address space, libraries included, in which every adapter reads any metadata."""
@@ -121,6 +121,26 @@ def test_any_metadata_give_rows_or_one_clear_error(tmp_path: Path) -> None:
     for case in cases:
         if case["hazard"] == "larger than any" and case["layout"] != "ffhq":
             assert "bytes, and the corpus's own has less than" in case["error"], case
+
+
+def test_nothing_of_metadata_reaches_the_terminal_as_it_is(tmp_path: Path) -> None:
+    """Names, reasons and errors are one line each of what can be printed, and short."""
+    codes = "\x1b[2J\x07\x1b]0;x"
+    plus, vox, dfdc = (LAYOUTS[name] for name in ("celeb_df ++", "voxceleb 2", "dfdc"))
+    listed_ = plus.metadata["List_of_testing_videos.txt"] + f"0 Celeb-synthesis/FaceSwap/SimSwap/{codes}.mp4\n"
+    celeb = on_disk(tmp_path / "1/raw", {"List_of_testing_videos.txt": listed_})
+    report = plus.source("celeb_df", tmp_path / "1/raw", with_clips(celeb, plus.clips)).report()
+    assert "Celeb-synthesis/FaceSwap/SimSwap/ [2J ]0;x.mp4" in report.missing.examples
+    (track,) = (path for path in vox.metadata if path.endswith("00001.txt"))
+    text = vox.metadata[track].replace("id00012", codes)
+    tracks = on_disk(tmp_path / "2/raw", {**vox.metadata, track: text})
+    rows = by_path(vox.source("voxceleb", tmp_path / "2/raw", with_clips(tracks, vox.clips)))
+    assert rows[vox.clips[0]].reason == f"its track {track} is of [2J ]0;x"
+    key = "k" * 100_000
+    labels = on_disk(tmp_path / "3/raw", {"dfdc_train_part_0/metadata.json": f'{{"{key}": 1, "{key}": 2}}'})
+    with pytest.raises(SourceError, match="not the JSON of this corpus") as error:
+        dfdc.source("dfdc", tmp_path / "3/raw", with_clips(labels, dfdc.clips))
+    assert len(str(error.value)) < 600
 
 
 @pytest.mark.proof
