@@ -393,3 +393,37 @@ def test_any_change_of_metadata_gives_rows_or_one_clear_error(
     assert PurePosixPath(file).name in told or told.startswith("data/raw/")
     for path, row in rows.items():
         assert row.reason or layout.kind in ("celeba", "camera") or named(layout, path, row), (path, row)
+
+
+TOLD = LAYOUTS["camera"].metadata["20261121T100000.000Z.jsonl"]
+FOUND = {
+    "a number beyond floats": ("camera", "20261121T100000.000Z.jsonl", TOLD.replace("1.5", "9" * 400)),
+    "a sensor of half a character": ("camera", "20261121T100000.000Z.jsonl", TOLD.replace("motion", r"\ud800")),
+    "an address of half a character": ("ffhq", "ffhq-dataset-v2.json", ("https://www", r"\ud800")),
+    "an address of two lines": ("ffhq", "ffhq-dataset-v2.json", ("https://www", r"a\nb")),
+    "a time beyond floats": ("demo", "p00/c0.truth.json", ("[0.0, 0.1,", f"[0.0, {'9' * 400},")),
+    "a word that ends before it begins": ("demo", "p00/c0.truth.json", ("[0.0, 0.1,", "[0.2, 0.1,")),
+    "a sentence with codes": ("lrs3", "trainval/0Fi83BHQsMA/00001.txt", "Text:  YOU \x1b[2J\x00 FOR\n"),
+    "a word without end": ("lrs3", "trainval/0Fi83BHQsMA/00001.txt", f"Text: A\n\nWORD START END\nA 0.1 {'9' * 400} 1\n"),
+    "an aligned word with codes": ("folder", "ana/a.align", "0 23750 a\x1b[2J\n"),
+}
+
+
+@pytest.mark.parametrize("what", FOUND)
+def test_what_was_found_in_metadata(what: str, tmp_path: Path) -> None:
+    """By the test above: each crashed, or came into a row that could not be written or printed."""
+    name, file, change = FOUND[what]
+    layout = LAYOUTS[name]
+    text = change if isinstance(change, str) else layout.metadata[file].replace(*change, 1)
+    assert text != layout.metadata[file]
+    inventory = with_clips(on_disk(tmp_path / "raw", {**layout.metadata, file: text}), layout.clips)
+    if name in ("demo", "folder"):
+        with pytest.raises(SourceError, match=r"not the renderer's|is not `start end word`"):
+            checked(layout, tmp_path / "raw", inventory)
+        return
+    row = checked(layout, tmp_path / "raw", inventory)[layout.clips[0]]
+    if name == "lrs3":
+        assert (row.reason, row.words) == (None, ())
+        assert row.text in ("YOU [2J FOR", "A")
+    else:
+        assert re.search("is not the recorder's|does not say in which part it is", str(row.reason))
