@@ -427,3 +427,14 @@ def test_what_was_found_in_metadata(what: str, tmp_path: Path) -> None:
         assert row.text in ("YOU [2J FOR", "A")
     else:
         assert re.search("is not the recorder's|does not say in which part it is", str(row.reason))
+
+
+@pytest.mark.parametrize("name", [name for name in LAYOUTS if name not in ("demo", "folder")])
+def test_a_name_with_anything_behind_it_is_another(name: str, tmp_path: Path) -> None:
+    layout = LAYOUTS[name]
+    longer = [
+        path for clip in layout.clips for path in (f"{clip.removesuffix(layout.suffix)}~{layout.suffix}", clip + layout.suffix)
+    ]
+    inventory = with_clips(on_disk(tmp_path / "raw", dict(layout.metadata)), [*layout.clips, *longer])
+    rows = checked(layout, tmp_path / "raw", inventory)
+    assert {rows[path].reason for path in longer} == {OUTSIDE}
