@@ -222,7 +222,7 @@ def _embed_all(folder: Path, samples: list[Sample], params: Params) -> list[Samp
         if faces and sample.reason is None and sample.track and sample.label == "real":
             key = digest([sample.sha256, sha256_of(Path(sample.track)), faces.net.sha256, made_by])
             jobs.append(_FaceJob(sample.sample_id, key, sample, folder, faces.net))
-    return bring_up_to_date(folder, jobs, _embed, "ingest: faces") if jobs else []
+    return bring_up_to_date(folder, jobs, _embed, "ingest: faces") if faces else []
 
 
 def _embed(job: _FaceJob) -> Finished:
@@ -261,8 +261,12 @@ def _look(job: _Job) -> Finished:
         done = _track(job, path)
     except MediaError as error:
         done = Finished(replace(sample, reason=_brief(error)), ())
-    after = path.stat()
-    if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+    try:
+        after = path.stat()
+        same = (before.st_size, before.st_mtime_ns) == (after.st_size, after.st_mtime_ns)
+    except OSError:
+        same = False
+    if not same:
         raise SourceError(path, "changed while it was read", "leave the corpus alone, run `python -m flows scan`, then again")
     return done
 
