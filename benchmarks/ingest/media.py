@@ -149,8 +149,9 @@ def ingested(path: Path, clip: Clip) -> list[Row]:
         if done.sample.reason:
             raise RuntimeError(done.sample.reason)
         track = load_track(Path(folder) / "clip.npz")
+        (Path(folder) / "prints").mkdir()
         marks, _ = least(lambda: _read_marks(_MarkJob("clip", "", done.sample, 1)))
-        prints, _ = least(lambda: _print(_PrintJob("clip", "", done.sample, Path(folder), None)))
+        prints, _ = least(lambda: _print(_PrintJob("clip", "", done.sample, Path(folder) / "prints", None)))
     seen: list[list[Seen]] = [[(track.box[at], track.points[at, :2])] if track.seen[at] else [] for at in range(clip.frames)]
     return [
         Row("**ingest**", ms / clip.frames, seen),
