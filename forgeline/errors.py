@@ -29,6 +29,10 @@ class SourceError(FactoryError):
     """A corpus that is missing, incomplete or not laid out as it is distributed."""
 
 
+class UnreadableError(SourceError):
+    """A corpus's metadata file that is not as published. Of one clip alone it costs what it says, not the corpus."""
+
+
 class TermsError(FactoryError):
     """Something the recorded terms do not permit."""
 

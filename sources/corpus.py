@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 from typing import ClassVar, NoReturn
 
 from forgeline.clip import MediaType, Said
-from forgeline.errors import SourceError
+from forgeline.errors import SourceError, UnreadableError
 from forgeline.inventory import Inventory
 from forgeline.recipe import Recipe, recipe_id
 from forgeline.sample import Label, Sample, Split
@@ -277,8 +277,8 @@ def read_json(root: Path, inventory: Inventory, path: str) -> object:
 
 
 def unreadable(where: Path, what: str) -> NoReturn:
-    """SourceError for a metadata file that is not as published."""
-    raise SourceError(where, printable(what), "put the corpus's own file there, then run python -m flows scan again")
+    """Raise UnreadableError for a metadata file that is not as published."""
+    raise UnreadableError(where, printable(what), "put the corpus's own file there, then run python -m flows scan again")
 
 
 def printable(text: object, most: int = 300) -> str:

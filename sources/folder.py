@@ -24,14 +24,14 @@ recordings: neither splits nor what was cut from the same recording.
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar, Literal
 
 from pydantic import field_validator
 
 from forgeline.clip import Said
-from forgeline.errors import SourceError
+from forgeline.errors import SourceError, UnreadableError
 from forgeline.inventory import Inventory
 from forgeline.terms import Consent, Terms
 from sources.corpus import RAW, Corpus, Found, Source, media_type, printable, read_json, read_table, read_text, unreadable
@@ -88,12 +88,17 @@ class Folder(Source):
     def __call__(self, name: str, root: Path, inventory: Inventory) -> Corpus:
         """Real clips of the people under `terms.people`; SourceError when fewer than four of them have any."""
         declared = _declared(root, inventory) if _ATTRIBUTES in inventory.files else {}
-        said = {
-            path: _Told(declared.get(path.partition("/")[0], {}), aligned(root, inventory, f"{path.rpartition('.')[0]}.align"))
-            for path in inventory.files
-            if media_type(path)
-        }
-        corpus = _people(name, self.terms, inventory, said)
+        said: dict[str, _Told] = {}
+        mismatching: dict[str, str] = {}
+        for path in filter(media_type, inventory.files):
+            align = f"{path.rpartition('.')[0]}.align"
+            words: tuple[Said, ...] = ()
+            try:
+                words = aligned(root, inventory, align)
+            except UnreadableError as error:
+                mismatching[align] = f"{align}: {error.what}"
+            said[path] = _Told(declared.get(path.partition("/")[0], {}), words)
+        corpus = replace(_people(name, self.terms, inventory, said), mismatching=[*mismatching.values()])
         here = {clip.target for clip in corpus.found.values()}
         if len(here) < _FEWEST:
             raise SourceError(f"{RAW}/{name}", f"clips of {len(here)} people with consent", f"have at least {_FEWEST} people")

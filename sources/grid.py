@@ -9,9 +9,10 @@ people lay them out:
     alignments/s1/bbaf2n.align, s1/align/…          `23750 29500 bin`: a word from 0.95 to 1.18 s, 25 000 units a second
 
 The speaker is the nearest folder called s1 to s34 (also `s1_50kHz` and the like). Speaker 21 was not filmed. Words come from
-the alignment, which is the same for film and sound; without one, the text comes from the name. An alignment that says other
-words than the name is reported, and believed. There is one row for a film of a sentence and one for its sound, of one origin: a
-second film (VCD beside the larger MPEG) or a second sound is refused, so unpack one of each. There are no official splits.
+the alignment, which is the same for film and sound; without one that can be read, the text comes from the name. An alignment
+that says other words than the name is reported, and believed. There is one row for a film of a sentence and one for its sound,
+of one origin: a second film (VCD beside the larger MPEG) or a second sound is refused, so unpack one of each. There are no
+official splits.
 
 Licence: CC BY 4.0 (Zenodo, record 3625687), which asks to name the authors: `credit` does.
 """
@@ -22,6 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal
 
+from forgeline.errors import UnreadableError
 from forgeline.inventory import Inventory
 from forgeline.terms import Terms
 from sources.corpus import Corpus, Found, Source, media_type
@@ -76,7 +78,10 @@ class GRID(Source):
                 refused[clip.path] = f"the same sentence as {paths[clip.key, kind]}"
                 continue
             paths[clip.key, kind] = clip.path
-            words = aligned(root, inventory, aligns.get(clip.key, ""))
+            try:
+                words = aligned(root, inventory, aligns.get(clip.key, ""))
+            except UnreadableError as error:
+                words, mismatching[clip.key] = (), f"{aligns[clip.key]}: {error.what}"
             if words and " ".join(word.text for word in words) != clip.text:
                 mismatching[clip.key] = f"{aligns[clip.key]}: it does not say {clip.text!r}"
             found[clip.path] = Found(

@@ -32,7 +32,7 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 from forgeline.clip import Said
-from forgeline.errors import SourceError
+from forgeline.errors import SourceError, UnreadableError
 from forgeline.inventory import Inventory
 from forgeline.sample import Split
 from forgeline.terms import Terms
@@ -113,7 +113,10 @@ class LRS(Source):
             told = texts.get(key, [])
             said = _Told()
             for text in [beside] if beside in told else told[:1]:
-                said = _told(read_text(root, inventory, text))
+                try:
+                    said = _told(read_text(root, inventory, text))
+                except UnreadableError as error:
+                    said = _Told(wrong=(error.what,))
                 mismatching += [f"{text}: {wrong}" for wrong in said.wrong]
                 if said.reference not in ("", parts[key]["video"]):
                     mismatching.append(f"{text}: it is of {said.reference[:20]!r}")

@@ -38,6 +38,7 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 from forgeline.clip import MediaType
+from forgeline.errors import UnreadableError
 from forgeline.inventory import Inventory
 from forgeline.sample import Split
 from forgeline.terms import Terms
@@ -91,7 +92,10 @@ class VoxCeleb(Source):
         tracks = {clip.place: clip.path for clip in clips if clip.form == "txt"}
         strangers: dict[str, str] = {}
         for place, path in tracks.items():
-            identity, wrong = _track(root, inventory, path, place)
+            try:
+                identity, wrong = _track(read_text(root, inventory, path), place)
+            except UnreadableError as error:
+                identity, wrong = place.partition("/")[0], [error.what]
             mismatching.update(f"{path}: {each}" for each in wrong)
             if identity != place.partition("/")[0]:
                 strangers[place] = f"its track {path} is of {identity[:20]}"
@@ -236,9 +240,9 @@ def _table(root: Path, inventory: Inventory, paths: list[str]) -> dict[str, _Row
     return rows
 
 
-def _track(root: Path, inventory: Inventory, path: str, place: str) -> tuple[str, list[str]]:
+def _track(text: str, place: str) -> tuple[str, list[str]]:
     """Who a track says is in the clip, and what is wrong with it."""
-    head, _, table = read_text(root, inventory, path).partition("FRAME")
+    head, _, table = text.partition("FRAME")
     said = {key.strip(): value.strip() for key, colon, value in (line.partition(":") for line in head.splitlines()) if colon}
     speaker, video, _ = place.split("/")
     wrong = [] if said.get("Reference", video) == video else [f"it is of the video {said['Reference'][:20]!r}"]

@@ -17,7 +17,7 @@ from forgeline.inventory import File, Inventory, scan
 from forgeline.sample import SPLITS, Sample
 from forgeline.terms import Consent
 from sources.celeb_df import CelebDF
-from sources.corpus import OUTSIDE, Corpus, media_type
+from sources.corpus import OUTSIDE, Corpus, Names, media_type
 from sources.dfdc import DFDC
 from sources.ffpp import FaceForensics
 from sources.folder import TEMPLATE, Demo, Folder
@@ -140,9 +140,12 @@ def test_words_come_from_alignments_beside_clips(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "line", ["0 23750", "0 23750 bin blue", "a 23750 bin", "100 50 bin", "-5 50 bin", "0.5 1.0 bin", "0", f"0 {'9' * 5000} bin"]
 )
-def test_a_broken_alignment_is_refused(tmp_path: Path, line: str) -> None:
-    with pytest.raises(SourceError, match=r"anna/1\.align: line 2 is not `start end word`"):
-        aligned(tmp_path, f"0 10 bin\n{line}\n")
+def test_a_broken_alignment_costs_its_words(tmp_path: Path, line: str) -> None:
+    files: dict[str, str | bytes] = {f"{name}/1.mp4": b"" for name in PEOPLE} | {"anna/1.align": f"0 10 bin\n{line}\n"}
+    corpus = Folder(terms=CONSENTED)("vox", tmp_path / "raw", on_disk(tmp_path / "raw", files))
+    assert corpus.report().mismatching == Names(1, ("anna/1.align: line 2 is not `start end word`",))
+    row = by_path(corpus)["anna/1.mp4"]
+    assert (row.reason, row.words) == (None, ())
 
 
 def test_what_the_renderer_says_is_read(tmp_path: Path) -> None:

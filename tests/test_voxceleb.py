@@ -199,10 +199,11 @@ def test_sound_that_was_converted_is_read_once(tmp_path: Path) -> None:
         (TRACK2.replace("0.753", ""), "a line is not a frame and a box"),
         (TRACK1.replace("id10001", "id00012").replace("1zcIwhmdeo4", "_raOc3-IRsw"), "its boxes are in pixels"),
         ("", None),
+        (b"\xff\xfe", "not UTF-8 text (byte 0)"),
         (TRACK2.replace("\n", "\r\n"), None),
     ],
 )
-def test_tracks_are_checked(tmp_path: Path, track: str, wrong: str | None) -> None:
+def test_tracks_are_checked(tmp_path: Path, track: str | bytes, wrong: str | None) -> None:
     path = "dev/txt/id00012/_raOc3-IRsw/00110.txt"
     corpus = read(tmp_path, {TWO: "", path: track, "txt/id00012/_raOc3-IRsw/00111.txt": TRACK2})
     assert by_path(corpus)[TWO].reason is None
