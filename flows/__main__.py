@@ -326,7 +326,11 @@ def _splits(options: argparse.Namespace) -> None:
 
     if not CERTIFICATE.is_file():
         raise FactoryError(CERTIFICATE, "is not there", "run `dvc repro plan`, or pull a version")
-    print(show(json.loads(CERTIFICATE.read_text(encoding="utf-8"))))
+    try:
+        print(show(json.loads(CERTIFICATE.read_text(encoding="utf-8"))))
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        what = "is no certificate that this version writes"
+        raise FactoryError(CERTIFICATE, what, "run `dvc repro plan`, or use the version that made it") from error
 
 
 def _check(options: argparse.Namespace) -> None:

@@ -139,7 +139,7 @@ def _with_marks(folder: Path, samples: list[Sample], params: Params) -> list[Sam
 
     They have items of their own, because tracking faces, which takes much longer, does not hang on how marks are read.
     """
-    read_by = digest([code_digest("watermark.read"), library_versions(), [key.id for key in masters()]])
+    read_by = digest([code_digest("watermark.read"), library_versions(), [key.id for key in masters()], params.plan.batches])
     jobs = [_MarkJob(s.sample_id, digest([s.sha256, read_by]), s, params.plan.batches) for s in samples if s.reason is None]
     looked = {s.sample_id: s for s in bring_up_to_date(folder, jobs, _read_marks, "ingest: marks")}
     found = sum(bool(s.ingredients) for s in looked.values())

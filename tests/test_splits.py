@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from flows import workspace
+from flows.__main__ import main
 from flows.audit import _splits
 from flows.ingest import _embed, _FaceJob
 from flows.params import Params, Plan, load_params
@@ -221,6 +222,16 @@ def test_ingest_leaves_prints_and_the_release_is_certified(tiny: Checkout) -> No
     assert {r["rule"]: r["not_checked"] for r in told["rules"]}["picture"] == {"it is shorter than 1.6 s, or nothing moves": 4}
     assert "certificate.json" in (tiny.path / "data/release/README.md").read_text()
     assert "disjoint" in tiny.flows("splits").stdout
+
+
+@pytest.mark.parametrize("told", ["", "{}", "[]", '{"passed": true, "kept": {"leaks": []}, "official": {"clips": 0}}'])
+def test_another_versions_certificate_is_one_line(
+    told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_text(CERTIFICATE, told)
+    assert main(["splits"]) == 2
+    assert "is no certificate that this version writes" in capsys.readouterr().err
 
 
 def test_a_face_is_embedded_by_a_teams_net(tiny: Checkout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
