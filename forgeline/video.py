@@ -29,6 +29,7 @@ _OPEN = {"format_whitelist": _CONTAINERS, "protocol_whitelist": "file"}
 # Without FULL_CHR_H_INT an exact conversion of 4:2:0 to RGB darkens every picture by two levels.
 _SCALER = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.BITEXACT | Interpolation.FULL_CHR_H_INT
 _GAP_S = 0.02
+_CUT_S = Fraction(1, 2)
 _MOST_SAMPLES = 2 * 3600 * 48_000  # of a film's sound: 1.3 GiB
 
 
@@ -155,7 +156,12 @@ def _stream(container: av.container.InputContainer, path: Path) -> av.VideoStrea
 def _timing(container: av.container.InputContainer, path: Path) -> _Timing:
     stream = _stream(container, path)
     tick = stream.time_base or Fraction(1, 90000)
-    times = sorted(p.pts for p in container.demux(stream) if p.pts is not None and p.size and not p.is_discard)
+    packets = container.demux(stream)
+    if "matroska" in container.format.name and container.duration:
+        packets = _to_the_end(container, path)
+    times = sorted(
+        p.pts for p in packets if p.stream_index == stream.index and p.pts is not None and p.size and not p.is_discard
+    )
     nominal = stream.guessed_rate or stream.average_rate
     if not times or not nominal:
         raise MediaError(path, "has no picture with a time stamp", "rewrap it (for example as mp4), or leave it out")
@@ -181,6 +187,19 @@ def _timing(container: av.container.InputContainer, path: Path) -> _Timing:
     if frames > 4 * len(times):
         raise MediaError(path, "has jumps in its time stamps", "rewrap or re-encode it, or leave it out")
     return _Timing(times[0] * tick, fps, frames, False)
+
+
+def _to_the_end(container: av.container.InputContainer, path: Path) -> Iterator["av.Packet[Any]"]:
+    """The packets of a Matroska file, which says how long it is, but of which a part is as good a file as the whole."""
+    end = Fraction(0)
+    for packet in container.demux():
+        if packet.pts is not None and packet.time_base:
+            end = max(end, (packet.pts + (packet.duration or 0)) * packet.time_base)
+        yield packet
+    promised = Fraction(container.duration or 0, 1_000_000)
+    if end < promised - _CUT_S:
+        what = f"ends after {float(end):.1f} of {float(promised):.1f} s"
+        raise MediaError(path, what, "replace it by a whole copy, or leave it out")
 
 
 def _decoded(container: av.container.InputContainer, path: Path) -> Iterator[av.VideoFrame]:

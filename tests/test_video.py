@@ -392,6 +392,17 @@ def test_a_picture_is_what_libswscale_converts_pixel_by_pixel(pixels: str) -> No
     assert np.array_equal(picture_of(frame), slow.to_ndarray())
 
 
+def test_a_part_of_matroska_is_no_shorter_film(tmp_path: Path) -> None:
+    sound = "flac", Sound(np.zeros(3 * 16000, np.float32), 16000), 0
+    heard = foreign(tmp_path / "a.mkv", [picture(i) for i in range(25)], sound=sound)
+    assert open_video(heard).frames == 25  # its sound goes on
+    film = foreign(tmp_path / "b.mkv", [picture(i) for i in range(75)])
+    assert open_video(film).frames == 75
+    film.write_bytes(film.read_bytes()[: film.stat().st_size * 6 // 10])
+    with pytest.raises(MediaError, match=r"ends after 1\.\d of 3\.0 s"):
+        open_video(film)
+
+
 @pytest.mark.parametrize(("lines", "matrix"), [(64, cv2.COLOR_YUV2RGB_I420), (720, None)])
 def test_untagged_colours_follow_the_players_convention(tmp_path: Path, lines: int, matrix: int | None) -> None:
     """A flat red of known luma and chroma: BT.601 below 720 lines, BT.709 from there (ITU-R formulas)."""
