@@ -57,7 +57,8 @@ pictures: dataset
 
 proof: setup
 	@pytest -m proof -s
-	@for each in $$(grep -l __main__ benchmarks/*.py | grep -v pictures) benchmarks/generators benchmarks/watermark; do echo "== $$each"; python -m benchmarks.$$(basename $$each .py); done
+	@for each in $$(grep -rl --include=*.py __main__ benchmarks | grep -v -e pictures -e voice/sync | sort); do echo "== $$each"; \
+	  python -m $$(echo $${each%.py} | sed 's/.__main__//' | tr / .); done
 
 serve: setup
 	@python -m flows serve
