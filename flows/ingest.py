@@ -303,8 +303,10 @@ def _track(job: _Job, path: Path) -> Finished:
         sample_rate=sound.rate if sound else 0,
         audio_label=sample.audio_label if sound else None,
     )
-    if len(tracks) > 1 and sample.mask and sample.media_type == "video":
+    if tracks and sample.mask and sample.media_type == "video":
         tracks = _under_mask(tracks, Path(sample.mask), job.mask_sha256, (clip.width, clip.height))
+        if not tracks:
+            raise MediaError(path, "shows faces beside its mask alone, and none under it", "leave it out")
     if not tracks:
         raise MediaError(path, "shows no face", "leave it out, or give a clip with a face of at least 4 % of its side")
     if face_share(tracks[0]) < job.min_seen:
@@ -318,7 +320,10 @@ def _track(job: _Job, path: Path) -> Finished:
 
 
 def _under_mask(tracks: "list[Track]", mask: Path, sha256: str | None, size: tuple[int, int]) -> "list[Track]":
-    """The tracks, the manipulated person's first. Without the mask nobody could tell who that is."""
+    """The tracks, the manipulated person's first; none where nobody is under the mask.
+
+    Without a mask that can be read nobody could tell which of several people that is.
+    """
     from forgeline.faces import under_mask
     from forgeline.video import read_masks
 
@@ -327,6 +332,8 @@ def _under_mask(tracks: "list[Track]", mask: Path, sha256: str | None, size: tup
     try:
         return under_mask(tracks, read_masks(mask), size)
     except MediaError as error:
+        if len(tracks) == 1:
+            return tracks
         raise MediaError(mask, f"shows {len(tracks)} people, and its mask {error.what}", error.todo) from error
 
 
@@ -355,8 +362,10 @@ def _finder(first: DetectorName, second: DetectorName | None) -> "FaceFinder":
 def _report(corpus: Corpus) -> None:
     """Say what is here against what is published."""
     report = corpus.report()
-    have = ", ".join(f"{count} {group}" for group, count in report.have.items())
-    print(f"{corpus.name}: {have}", flush=True)
+    have = [f"{n} of {report.published[g]} {g}" if g in report.published else f"{n} {g}" for g, n in report.have.items()]
+    none = [f"{count} {group}" for group, count in report.published.items() if group not in report.have]
+    told = [", ".join(have) or "nothing yet", *(["none of " + ", ".join(none)] if none else [])]
+    print(f"{corpus.name}: {'; '.join(told)}", flush=True)
     for title, names in (
         ("missing", report.missing),
         ("unexpected", report.unexpected),

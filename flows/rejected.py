@@ -7,7 +7,7 @@ their manifests.
 
 import json
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 
 from flows import workspace
 from flows.params import Params
+from forgeline.compute import DIED
 from forgeline.errors import FactoryError, PromiseError
 from forgeline.files import replacing
 from forgeline.lock import holding
@@ -72,15 +73,16 @@ def read_rejected(path: Path) -> list[Rejected]:
 
 
 def rejected(params: Params, of: str | None = None, stage: str | None = None) -> dict[str, list[Rejected]]:
-    """By source, generator and variant what is rejected there; of one of them, of one stage. FactoryError for other names.
-
-    What was not built yet has no rows.
+    """By source, generator and variant what is rejected there; of one of them, of one stage. FactoryError for other names, and
+    for one that was not built yet; where none is named, such a one has no rows.
     """
     if stage is not None and stage not in STAGES:
         raise FactoryError(stage, "is no stage that rejects anything", f"there are {', '.join(STAGES)}")
     places = [*params.sources, *params.generators, *params.variants]
     if of is not None and of not in places:
         raise FactoryError(of, "is no source, generator or variant of params", f"there are {', '.join(places)}")
+    if of is not None and not any(path.is_file() for path in _told(of)):
+        raise FactoryError(of, "is not there yet, so nobody knows what it can't use", "run `dvc repro`")
     found: dict[str, list[Rejected]] = {}
     for name in [of] if of else places:
         found[name] = [row for row in (*_of_source(name, params), *_of_made(name, params)) if stage in (None, row.stage)]
@@ -92,16 +94,24 @@ def retry(params: Params, of: str | None, stage: str | None) -> int:
 
     A key hangs on code, settings, libraries and the file, so what any of these changes is tried again anyway. This is for the
     rest: a disk that was full, a machine that was too small. Raises what `rejected` does.
+
+    An item whose process died has no record to forget: the stage's manifest goes, so that the stage runs again.
     """
     count = 0
     for name, rows in rejected(params, of, stage).items():
         failed: dict[str, set[str]] = defaultdict(set)
+        died: Counter[str] = Counter()
         for row in rows:
             if row.stage in RETRIED:
                 failed[row.stage].add(row.file)
+                died[row.stage] += row.reason.startswith(DIED)
         for where, files in failed.items():
+            folder = {"generate": workspace.MADE, "variants": workspace.VARIANTS}.get(where, workspace.REAL) / name
             with holding(workspace.lock(f"{where if where in ('generate', 'variants') else 'ingest'}@{name}")):
-                count += sum(_forget(record, files) for record in sorted(_items(name, where).rglob("*.json")))
+                records = sorted((folder / where if folder.parent == workspace.REAL else folder).rglob("*.json"))
+                count += sum(_forget(record, files) for record in records) + died[where]
+                if died[where]:
+                    (folder / workspace.MANIFEST).unlink(missing_ok=True)
     return count
 
 
@@ -117,6 +127,15 @@ def show(found: Mapping[str, Sequence[Rejected]]) -> str:
             lines += [f"{'':<36}{row.file}" for row in some[:_SHOWN]]
             lines += [f"{'':<36}…"] if len(some) > _SHOWN else []
     return "\n".join(lines) if len(lines) > 1 else "nothing is rejected"
+
+
+def _told(name: str) -> tuple[Path, Path, Path]:
+    """Where it would say what it lost, as a source, a generator or a variant."""
+    return (
+        workspace.REAL / name / FILE,
+        workspace.MADE / name / workspace.MANIFEST,
+        workspace.VARIANTS / name / workspace.MANIFEST,
+    )
 
 
 def _of_source(name: str, params: Params) -> Iterator[Rejected]:
@@ -146,12 +165,6 @@ def _refused_by_plan(generator: str) -> set[str]:
         return set()
     samples = (json.loads(line)["sample"] for line in path.read_text(encoding="utf-8").splitlines()[1:])
     return {sample["sample_id"] for sample in samples if sample["reason"] is not None}
-
-
-def _items(name: str, stage: str) -> Path:
-    """The folder in which a stage keeps its items."""
-    made = {"generate": workspace.MADE / name, "variants": workspace.VARIANTS / name}
-    return made.get(stage, workspace.REAL / name / stage)
 
 
 def _forget(record: Path, files: set[str]) -> bool:

@@ -7,15 +7,19 @@ from flows.params import Params
 from forgeline.errors import SourceError
 from forgeline.inventory import scan
 from forgeline.lock import holding
+from forgeline.terms import require_acceptance
+from sources.corpus import Source
 
 
 def scan_all(names: Sequence[str], params: Params) -> None:
     """Write the inventories of `names`, or of all sources in params; only what changed is read again."""
     for name in names or params.sources:
-        if name not in params.sources:
+        source = params.sources.get(name)
+        if not isinstance(source, Source):
             raise SourceError(name, "is not in params", f"there are {', '.join(params.sources)} under sources")
+        require_acceptance(name, source.terms)
         root = workspace.RAW / name
-        if getattr(params.sources[name], "kind", "") == "demo" and not root.is_dir():
+        if getattr(source, "kind", "") == "demo" and not root.is_dir():
             continue  # its own stage renders it, and takes its inventory
         with holding(workspace.lock(f"scan@{name}")):
             found = scan(root, workspace.inventory(name), workspace.LOCAL / "scan" / f"{name}.jsonl")

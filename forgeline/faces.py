@@ -324,13 +324,15 @@ def _track(path: _Path, frames: int) -> Track:
 
 
 def under_mask(tracks: Sequence[Track], masks: Iterable[Mask], size: tuple[int, int]) -> list[Track]:
-    """The tracks, at least one, with the one under a forgery's masks first: a fake's main face is the one that was changed.
+    """The tracks with the one under a forgery's masks first: a fake's main face is the one that was changed.
 
     Mask i is of frame i, of any size; there may be fewer or more than the clip of `size` (width, height) has frames. Overlap
-    is intersection over union of the masked pixels and a face's box, each summed over the frames that are masked. Where no
-    face overlaps, the order stays.
+    is intersection over union of the masked pixels and a face's box, each summed over the frames that are masked. Where
+    nothing is masked while a face is seen the order stays; none of the tracks is given where all that is masked lies beside
+    them.
     """
     common, either = np.zeros(len(tracks)), np.zeros(len(tracks))
+    judged = False
     for number, mask in zip(range(len(tracks[0].seen)), masks, strict=False):
         masked = mask > MASKED
         if not masked.any():
@@ -339,11 +341,14 @@ def under_mask(tracks: Sequence[Track], masks: Iterable[Mask], size: tuple[int, 
         ends = np.tile(mask.shape[::-1], 2)
         for which, track in enumerate(tracks):
             if track.seen[number]:
+                judged = True
                 place = track.box[number] * ends / np.tile(size, 2)
                 x0, y0, x1, y1 = np.clip(np.round(place), 0, ends).astype(int)
                 inside = int(masked[y0:y1, x0:x1].sum())
                 common[which] += inside
                 either[which] += (y1 - y0) * (x1 - x0) - inside
+    if judged and not common.any():
+        return []
     first = int(np.argmax(common / np.maximum(either, 1)))
     return [tracks[first], *tracks[:first], *tracks[first + 1 :]]
 

@@ -119,7 +119,8 @@ class Corpus:
     """All files of one corpus. Iterating it gives the rows, in order of path; media are probed later, by ingest.
 
     `found` are its clips and `refused` those that can't be used (path → reason). `known` are files that are no clips, or
-    that params leave out; `media_types` are those that the corpus is made of.
+    that params leave out; `media_types` are those that the corpus is made of. Where one that is not `growing` has no clip at
+    all, something else is unpacked there: SourceError.
     """
 
     name: str
@@ -133,12 +134,16 @@ class Corpus:
     missing: Collection[str] = ()
     mismatching: Collection[str] = ()
     notes: tuple[str, ...] = ()
+    growing: bool = False
 
     def __post_init__(self) -> None:
-        if not self.found:
+        if not self.found and not self.growing:
+            what = f"none of its {len(self.inventory.files)} files is a clip of this corpus as it is distributed"
+            for path, why in sorted(self.refused.items())[:1]:
+                what += f" (the first, {printable(path)}: {printable(why)})"
             raise SourceError(
                 f"{RAW}/{self.name}",
-                f"none of its {len(self.inventory.files)} files is a clip of this corpus as it is distributed",
+                what,
                 "see the layout at the head of its module in sources/, and check kind and what is unpacked where",
             )
 

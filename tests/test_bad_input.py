@@ -250,6 +250,7 @@ def test_what_was_rejected_can_be_looked_at(place: Place) -> None:
     assert "no consent" not in said
     assert "stranger/c.mp4" in place.flows("rejected").stdout
     assert "error: others: is no source, generator or variant" in place.refuses("rejected", "others")
+    assert "error: control: is not there yet" in place.refuses("rejected", "control")
     assert "error: tracking: is no stage that rejects anything" in place.refuses("rejected", "--stage", "tracking")
 
 
@@ -277,10 +278,11 @@ def test_terms_that_nobody_accepted_keep_a_corpus_unopened(place: Place) -> None
     for missing in ("accepted_by", "accepted_on"):
         terms = {k: v for k, v in TERMS.items() if k not in ("generate", missing)}
         place.params(sources={"own": {"kind": "folder", "terms": terms}})
-        line = place.refuses("ingest", "own")
-        assert line.startswith(
-            "error: sources.own.terms: nobody is on record as having accepted them (release form); when they"
-        )
+        for command in ("scan", "ingest"):
+            line = place.refuses(command, "own")
+            assert line.startswith(
+                "error: sources.own.terms: nobody is on record as having accepted them (release form); when they"
+            )
 
 
 def test_archives_are_told_of_and_never_opened(place: Place) -> None:

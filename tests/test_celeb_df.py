@@ -7,6 +7,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from flows.ingest import _report
 from forgeline.errors import SourceError
 from sources.celeb_df import METHODS, PEOPLE, TEST_LIST, CelebDF
 from sources.corpus import OUTSIDE, Corpus, media_type
@@ -19,6 +20,18 @@ def plus(tmp_path: Path, clips: list[str], lines: str | None = None) -> Corpus:
     """Celeb-DF++ of these clips and this list."""
     metadata = listed([]) if lines is None else on_disk(tmp_path / "raw", {TEST_LIST: lines})
     return PLUS("celeb", tmp_path / "raw", with_clips(metadata, clips))
+
+
+def test_ingest_tells_how_much_of_what_is_published_is_here(capsys: pytest.CaptureFixture[str]) -> None:
+    clips = ["Celeb-real/id0_0000.mp4", "Celeb-real/id1_0000.mp4", "YouTube-real/00000.mp4"]
+    _report(V2("celeb", Path(), with_clips(listed([]), clips)))
+    first = capsys.readouterr().out.splitlines()[0]
+    assert first == "celeb: 2 of 590 Celeb-real, 1 of 300 YouTube-real; none of 5639 Celeb-synthesis"
+
+
+def test_why_nothing_can_be_used_is_told() -> None:
+    with pytest.raises(SourceError, match="none of its 1 files .* Celeb-real/id20_0000.mp4: Celeb-DF v1 has nobody called id20"):
+        V1("celeb", Path(), with_clips(listed([]), ["Celeb-real/id20_0000.mp4"]))
 
 
 # Celeb-DF++

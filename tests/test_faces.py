@@ -374,10 +374,11 @@ def test_the_face_under_the_mask_comes_first() -> None:
     assert under_mask(tracks, half, (200, 100))[0] is fake, "masks of another size than the clip"
 
 
-def test_a_mask_that_covers_nobody_changes_nothing() -> None:
-    tracks = [at(LARGE), at(SMALL)]
-    for masks in (masks_of(None), masks_of((190, 0, 200, 10)), []):
-        assert under_mask(tracks, masks, (200, 100)) == tracks
+def test_nobody_is_under_a_mask_that_lies_beside_all_faces() -> None:
+    tracks, beside = [at(LARGE, None), at(SMALL, None)], (190, 0, 200, 10)
+    assert under_mask(tracks, masks_of(beside, beside), (200, 100)) == []
+    for masks in ([], masks_of(None, None), masks_of(None, beside)):
+        assert under_mask(tracks, masks, (200, 100)) == tracks, "nothing is masked while a face is seen"
 
 
 def test_a_large_face_is_not_under_a_small_mask_that_it_holds() -> None:

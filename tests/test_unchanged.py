@@ -13,6 +13,7 @@ import yaml
 from flows import ingest, workspace
 from flows.items import SPREAD, Finished
 from flows.params import load_params
+from flows.rejected import retry
 from flows.scan import scan_all
 from flows.unchanged import forget, is_unchanged, remember
 from forgeline.compute import Died
@@ -130,6 +131,9 @@ def test_what_a_process_died_over_is_tried_again(corpus: Path, monkeypatch: pyte
     lay_out(ingest={"min_seen": 0.7, "max_dropped": 1.0})
     SPREAD.set(dying)
     assert all("died" in str(row.reason) for row in ingested())
+    assert (corpus / "manifest.parquet").is_file()
+    assert retry(load_params(), "own", None) == 4
+    assert not (corpus / "manifest.parquet").exists(), "so that DVC runs the stage again"
     done = worked(monkeypatch)
     assert all(row.reason is None for row in ingested())
     assert done.count("_look") == 4

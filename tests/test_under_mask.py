@@ -109,6 +109,11 @@ def test_another_mask_makes_the_item_anew(corpus: Path, params: Params) -> None:
     film(mask, [black] * 5, 36)
     scan_all(["ffpp"], params)
     assert load_track(Path(str(ingested(params).track))).points[0, 2, 0] < 200
+    corner = np.zeros((200, 352, 3), np.uint8)
+    corner[:20, 330:] = 255
+    film(mask, [corner] * 5, 36)
+    scan_all(["ffpp"], params)
+    assert "shows faces beside its mask alone" in str(ingested(params).reason)
     mask.write_bytes(whole)
 
 
