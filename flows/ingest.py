@@ -145,7 +145,9 @@ def _with_marks(folder: Path, samples: list[Sample], params: Params) -> list[Sam
     found = sum(bool(s.ingredients) for s in looked.values())
     if found:
         print(f"ingest: {found} clips carry a mark of ours already; what is made from them names it", flush=True)
-    return [looked.get(s.sample_id, s) for s in samples]
+    return [
+        replace(s, reason=now.reason, ingredients=now.ingredients) if (now := looked.get(s.sample_id)) else s for s in samples
+    ]
 
 
 def _read_marks(job: _MarkJob) -> Finished:

@@ -123,6 +123,14 @@ def test_what_changed_is_seen(
     assert sorted(rows, key=lambda s: s.sample_id) == read_manifest(corpus / "manifest.parquet")
 
 
+def test_what_is_said_of_a_clip_later_is_in_its_row(corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its file is the same, so its marks and its print are not looked for again."""
+    (workspace.RAW / "own/attributes.csv").write_text("person,glasses\nana,round\n")
+    done = worked(monkeypatch)
+    assert [row.attributes.get("glasses") for row in sorted(ingested(), key=lambda s: s.media)] == ["round", None, None, None]
+    assert done == ["_report", "_look"]
+
+
 def test_what_a_process_died_over_is_tried_again(corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def dying(work: Callable[[Any], Finished], jobs: Sequence[Any]) -> Iterator[tuple[Any, Finished | Died]]:
         for job in jobs:
