@@ -10,7 +10,7 @@ c40:
     manipulated_sequences/DeepFakeDetection/<level>/videos/01_02__exit_phone_room__YVGY8LOK.mp4
     manipulated_sequences/<method>/masks/videos/000_003.mp4                 the same mask for every level
     splits/{train,val,test}.json                                            also directly in the root; the 500 pairs
-    conversion_dict.json                                                    optional: sequence → YouTube id
+    conversion_dict.json                                                    sequence → YouTube id
 
 DeepfakeBench keeps this tree, and lays pictures beside the videos (`sources/stills.py`). The script can fetch more, which is
 left out: the YouTube videos themselves (downloaded_videos.zip) and the autoencoders (manipulated_sequences/Deepfakes/models).
@@ -23,7 +23,7 @@ source's face on it; Face2Face and NeuralTextures only move the target's own. No
 its target's by index: lengths, widths and even frame rates differ by method (Face2Face is as long as its source), and a mask
 can be far shorter than its clip. FaceShifter has no masks, and NeuralTextures has Face2Face's. The official splits
 (720/140/140) cut seven YouTube videos in two: rows carry the video as their origin, so that a split prover can mend it.
-DeepFakeDetection has no official split.
+Without conversion_dict.json only the 45 sequences that share their video have one. DeepFakeDetection has no official split.
 
 Licence: FaceForensics Terms of Use, signed with an affiliation: non-commercial research and education; no passing on.
 """
@@ -74,6 +74,34 @@ _NOT_READ = {
 _TABLE = re.compile(rf"csv/(?:original|{_METHODS}|FF\+\+_Metadata(?:_Shuffled)?|Mean_Data)\.csv")
 _SHORT = 10  # frames
 _VIDEO = re.compile(r"(?P<id>[A-Za-z0-9_-]{11}) [0-9]+")
+_CONVERSION = "conversion_dict.json"
+
+# What conversion_dict.json publishes of the videos that more than one sequence was cut from, for copies without it: nothing
+# else would tell that these sequences belong together.
+_SHARED = {
+    **dict.fromkeys(("331", "332"), "R03Sko97IDE"),
+    **dict.fromkeys(("524", "525"), "j8iHnieUckQ"),
+    **dict.fromkeys(("566", "567"), "lBZ3BR1tbfo"),
+    **dict.fromkeys(("605", "606"), "nUNnFudF2pA"),
+    **dict.fromkeys(("614", "615"), "nmfPtUu2nSM"),
+    **dict.fromkeys(("618", "619"), "nwY9bp4pVHk"),
+    **dict.fromkeys(("639", "640"), "pGmDKODT6V4"),
+    **dict.fromkeys(("685", "686", "687"), "r2T0mn64MAU"),
+    **dict.fromkeys(("755", "756"), "tR7z_H1qPMc"),
+    **dict.fromkeys(("766", "767"), "tuAgtClLSxE"),
+    **dict.fromkeys(("769", "770"), "u1L10BSRzVs"),
+    **dict.fromkeys(("787", "788"), "ukdxw_rACaw"),
+    **dict.fromkeys(("837", "838"), "wERnQNuwQbM"),
+    **dict.fromkeys(("875", "876"), "xG9J__APvnY"),
+    **dict.fromkeys(("883", "884"), "xQi1olDt7oo"),
+    **dict.fromkeys(("937", "938"), "ydPPnou6Frs"),
+    **dict.fromkeys(("942", "943"), "yjsNEL7DQuY"),
+    **dict.fromkeys(("954", "955"), "yvf0HOswcPk"),
+    **dict.fromkeys(("967", "968"), "z4yTbtJTlE0"),
+    **dict.fromkeys(("973", "974"), "zD4gR7-ZMhE"),
+    **dict.fromkeys(("982", "983"), "zPdvu-SUnbg"),
+    **dict.fromkeys(("993", "994"), "ze1aB8sjnvY"),
+}
 
 
 class FaceForensics(Source):
@@ -128,6 +156,7 @@ class FaceForensics(Source):
         wanted |= tables.clips if self.compression == _FLAT_LEVEL else set()
         notes += [f"{len(left_out)} clips at other levels than {self.compression} are left out"] if left_out else []
         notes += [f"{len(lone)} masks are of clips that are not here"] if (lone := masks.keys() - paths.keys()) else []
+        without_ids = not official.conversion and any(clip.scene is None for clip in clips.values())
         not_read: set[str] = set()
         for what, names in _NOT_READ.items():
             if files := {path for path in inventory.files if names.fullmatch(path)}:
@@ -145,7 +174,11 @@ class FaceForensics(Source):
             refused=refused,
             known={*masks.values(), *left_out, *official.files, *tables.files, *stills.files, *not_read},
             published=PUBLISHED,
-            missing=[*official.missing, *(f"{key}.mp4" for key in wanted - paths.keys())],
+            missing=[
+                *official.missing,
+                *([_CONVERSION] if without_ids else []),
+                *(f"{key}.mp4" for key in wanted - paths.keys()),
+            ],
             mismatching=[*official.doubled, *tables.mismatching],
             notes=(*notes, *_leaks(official)),
         )
@@ -176,11 +209,13 @@ class _Clip:
 @dataclass(frozen=True)
 class _Official:
     """What the metadata say: split and YouTube id by sequence, and both names of each pair; and of the metadata files, which
-    are here, which are not, and which are here a second time and differ."""
+    are here, which lists of pairs are not, and which are here a second time and differ. `videos` are those of
+    conversion_dict.json (`conversion`), without which only those that sequences share are known."""
 
     splits: Mapping[str, Split]
     pairs: frozenset[str]
     videos: Mapping[str, str]
+    conversion: bool
     files: frozenset[str]
     missing: tuple[str, ...]
     doubled: tuple[str, ...]
@@ -242,7 +277,7 @@ def _published(official: _Official) -> Iterator[str]:
 
 
 def _official(root: Path, inventory: Inventory) -> _Official:
-    wanted = {f"{split}.json": split for split in SPLITS} | {"conversion_dict.json": None}
+    wanted = {f"{split}.json": split for split in SPLITS} | {_CONVERSION: None}
     places = {file: [f"{folder}{file}" for folder in _FOLDERS if f"{folder}{file}" in inventory.files] for file in wanted}
     splits: dict[str, Split] = {}
     pairs: set[str] = set()
@@ -256,8 +291,8 @@ def _official(root: Path, inventory: Inventory) -> _Official:
                 unreadable(root / path, f"a sequence of the pair {a}, {b} is in another pair too")
             splits[a] = splits[b] = split
             pairs |= {f"{a}_{b}", f"{b}_{a}"}
-    videos: dict[str, str] = {}
-    for path in places["conversion_dict.json"][:1]:
+    videos = _SHARED
+    for path in places[_CONVERSION][:1]:
         videos = _videos(root / path, read_json(root, inventory, path))
     files = frozenset(path for found in places.values() for path in found)
     doubled = [
@@ -266,7 +301,7 @@ def _official(root: Path, inventory: Inventory) -> _Official:
         for path in found[1:]
         if inventory.files[path].sha256 != inventory.files[found[0]].sha256
     ]
-    return _Official(splits, frozenset(pairs), videos, files, tuple(missing), tuple(doubled))
+    return _Official(splits, frozenset(pairs), videos, bool(places[_CONVERSION]), files, tuple(missing), tuple(doubled))
 
 
 def _tables(root: Path, inventory: Inventory) -> _Tables:

@@ -1,6 +1,7 @@
 """FaceForensics++ in every layout that is known, and in disorder."""
 
 import json
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from forgeline.errors import SourceError
 from sources.corpus import OUTSIDE, media_type
 from sources.ffpp import DFD, REENACTMENTS, SWAPS, FaceForensics
-from tests.test_sources import by_path, listed, on_disk, with_clips
+from tests.test_sources import by_path, listed, official_ffpp, on_disk, with_clips
 
 FFPP = {level: FaceForensics(terms=FaceForensics.template, compression=level) for level in ("raw", "c23", "c40")}
 REAL = "original_sequences/youtube/c23/videos/000.mp4"
@@ -106,6 +107,51 @@ def test_a_part_of_the_splits_is_used(tmp_path: Path) -> None:
     assert [rows["none"][path].split for path in clips] == [None] * 4
     assert rows["all"][clips[3]].reason == "not one of the published pairs"
     assert rows["two"][clips[3]].reason is None
+
+
+def test_without_its_dictionary_the_sequences_of_one_video_still_belong_together(tmp_path: Path) -> None:
+    """Where the dictionary is there it alone speaks."""
+    clips = [f"original/{stem}.mp4" for stem in ("000", "605", "606", "685", "687")] + ["Deepfakes/605_591.mp4"]
+    pairs = {"splits/train.json": '[["605", "591"]]', "splits/val.json": '[["606", "567"]]', "splits/test.json": "[]"}
+    given = {"none": {"README": ""}, "splits": pairs, "both": pairs | {"conversion_dict.json": '{"000": "--b1Ua-kWJE 0"}'}}
+    corpora = {}
+    for name, files in given.items():
+        metadata = on_disk(tmp_path / name / "raw", dict(files))
+        corpora[name] = FFPP["c23"]("ffpp", tmp_path / name / "raw", with_clips(metadata, clips))
+    origins = {name: [row.origin for row in map(by_path(corpus).get, clips) if row] for name, corpus in corpora.items()}
+    one, three = "youtube:nUNnFudF2pA", "youtube:r2T0mn64MAU"
+    assert origins["none"] == origins["splits"] == [None, one, one, three, three, one]
+    assert origins["both"] == ["youtube:--b1Ua-kWJE", *[None] * 5]
+    assert {name: corpus.notes for name, corpus in corpora.items()} == {
+        "none": (),
+        "splits": (
+            "605 (train) and 606 (val) are from one YouTube video, nUNnFudF2pA: 566, 567, 591, 605, 606 must share a split",
+        ),
+        "both": (),
+    }
+    assert ["conversion_dict.json" in corpus.missing for corpus in corpora.values()] == [True, True, False]
+
+
+def test_actors_alone_need_no_dictionary(tmp_path: Path) -> None:
+    corpus = FFPP["c23"]("ffpp", tmp_path, listed(["original_sequences/actors/c23/videos/01__a_b.mp4"]))
+    assert "conversion_dict.json" not in corpus.missing
+
+
+def test_the_videos_that_are_known_without_it_are_the_dictionary_s_own(tmp_path: Path) -> None:
+    official = official_ffpp()
+    clips = [f"original/{number:03}.mp4" for number in range(1000)]
+    told: dict[bool, dict[str, str | None]] = {}
+    notes = {}
+    for whole in (True, False):
+        root = tmp_path / str(whole) / "raw"
+        files = {path: text for path, text in official.items() if whole or path != "conversion_dict.json"}
+        corpus = FFPP["c23"]("ffpp", root, with_clips(on_disk(root, files), clips))
+        told[whole] = {path: row.origin for path, row in by_path(corpus).items()}
+        notes[whole] = corpus.notes
+    times = Counter(told[True].values())
+    assert told[False] == {path: origin if times[origin] > 1 else None for path, origin in told[True].items()}
+    assert notes[False] == notes[True]
+    assert len(notes[True]) == 7
 
 
 def test_splits_that_lie_there_twice_must_be_the_same(tmp_path: Path) -> None:
