@@ -14,9 +14,10 @@ of a path. VoxCeleb1's old form `<Name>/<YouTube video>_0000001.wav` is read wit
 are VoxCeleb2's, later ones VoxCeleb1's; nobody is in both. The tables are about in many spellings: with a byte order mark,
 tabs or commas, padded cells, lines in quotes, Windows line ends, no `Set`; columns are found by their names.
 
-A clip's film and its sound are two rows of one origin, the YouTube video. A clip that is here as m4a and as wav (many
-convert them) is read once. The tables' names, genders and nationalities are personal data: no row has them. In the old form,
-paths have the name; rows of data/real, which never leave the machine, must say where the file lies, and nothing else does.
+A clip's film and its sound are two rows of one origin, the YouTube video. Where a clip is here as m4a and as wav (many
+convert them) the wav is left out; the same form twice is refused. The tables' names, genders and nationalities are personal
+data: no row has them. In the old form, paths have the name; rows of data/real, which never leave the machine, must say where
+the file lies, and nothing else does.
 
 `dev` becomes train and `test` test, as in the benchmark: no speaker is in both, and there is no official val (`plan.assign`
 can make one). Who is test is said by the table, the folder and for VoxCeleb1 by the paper (id10270 to id10309, names in E); if
@@ -102,12 +103,15 @@ class VoxCeleb(Source):
         found: dict[str, Found] = {}
         paths: dict[str, str] = {}
         refused: dict[str, str] = {}
+        converted: list[str] = []
         for clip in (clip for clip in clips if clip.form != "txt"):
             key = f"{clip.place} {clip.media_type}"
             row = speakers.get(clip.speaker, _Row())
             said = _said(clip, row)
             if not clip.speaker:
                 refused[clip.path] = f"no {TABLES['VoxCeleb1']} says whose voice it is"
+            elif key in paths and not paths[key].endswith(clip.form):
+                converted.append(clip.path)
             elif key in paths:
                 refused[clip.path] = f"the same clip as {paths[key]}"
             elif clip.place in strangers:
@@ -126,6 +130,7 @@ class VoxCeleb(Source):
         lone = tracks.keys() - {key.partition(" ")[0] for key in paths}
         old = sum(clip.old for clip in clips if clip.path in found)
         notes = [f"{len(lone)} tracks are of clips that are not here"] if lone else []
+        notes += [f"{len(converted)} wav files of clips that are here as m4a are left out"] if converted else []
         notes += [f"{old} clips lie in folders with names of people: only paths in data/real have these"] if old else []
         return Corpus(
             name=name,
@@ -133,7 +138,7 @@ class VoxCeleb(Source):
             inventory=inventory,
             found=found,
             refused=refused,
-            known={*tracks.values(), *(path for where in files.values() for path in where)},
+            known={*tracks.values(), *converted, *(path for where in files.values() for path in where)},
             media_types=("audio", "video"),
             published={group: count for group, count in PUBLISHED.items() if group.partition(" ")[0] in versions},
             missing=[

@@ -179,13 +179,30 @@ def test_the_old_form_is_the_same_clip(tmp_path: Path) -> None:
 
 
 def test_sound_that_was_converted_is_read_once(tmp_path: Path) -> None:
-    converted = TWO.replace("m4a", "wav")
+    converted, film = TWO.replace("m4a", "wav"), TWO.replace("m4a", "mp4")
+    again, alone = "wav/id00012/_raOc3-IRsw/00110.wav", "wav/id00012/_raOc3-IRsw/00111.wav"
     copy = "aac/id00012/_raOc3-IRsw/00110.m4a"
-    rows = by_path(read(tmp_path, {TWO: "", converted: "", copy: "", TWO.replace("m4a", "mp4"): ""}))
-    assert {path: row.reason for path, row in rows.items() if row.reason} == {
-        converted: f"the same clip as {copy}",
+    corpus = read(tmp_path, dict.fromkeys((TWO, converted, copy, film, again, alone), ""))
+    rows = by_path(corpus)
+    assert {path: row.reason for path, row in rows.items()} == {
+        copy: None,
         TWO: f"the same clip as {copy}",
+        film: None,
+        alone: None,
     }
+    assert corpus.notes == ("2 wav files of clips that are here as m4a are left out",)
+    report = corpus.report()
+    assert report.unexpected.count == 0
+    assert report.mismatching.examples == (f"{TWO}: the same clip as {copy}",)
+    twice = by_path(read(tmp_path / "twice", {alone: "", f"dev/{alone}": ""}))
+    assert twice[alone].reason == f"the same clip as dev/{alone}"
+
+
+def test_a_converted_clip_whose_track_names_somebody_else_is_refused_too(tmp_path: Path) -> None:
+    track = "dev/txt/id00012/_raOc3-IRsw/00110.txt"
+    converted = TWO.replace("m4a", "wav")
+    rows = by_path(read(tmp_path, {ONE: "", TWO: "", converted: "", track: TRACK2.replace("id00012", "id00013")}))
+    assert rows[TWO].reason == rows[converted].reason == f"its track {track} is of id00013"
 
 
 @pytest.mark.parametrize(
