@@ -11,8 +11,8 @@ distribute them:
 
 The parts may lie in a `train` folder and be numbered with leading zeros, and clips may lie in a `videos` folder, as
 DeepfakeBench has it (`sources/stills.py`). The train metadata say `{"label":"FAKE","split":"train","original":"….mp4"}`; a
-`REAL` has no `original`, or null. The csv files say `filename,label` (also `is_fake`), where 1 is fake; test's metadata.json
-has `is_fake` too.
+`REAL` has no `original`, or null. The csv files say `filename,label` (or `is_fake`, or both), where 1 or `FAKE` is fake, 0 or
+`REAL` is real, and other columns may stand beside; test's metadata.json has `is_fake` too.
 
 A `FAKE` has a forged face, a forged voice or both, and nothing says which: both stream labels stay empty. Nor does anything
 say who is in a clip: people are unknown, and what must share a split is the part (an original and its forgeries are always in
@@ -60,6 +60,7 @@ _PLACE = re.compile(
 )
 _NAME = re.compile(r"[a-z]{10}\.mp4")
 _METADATA = ("metadata.json", "labels.csv", "label.csv")
+_WORDS: Mapping[str, Label] = {"0": "real", "1": "fake", "real": "real", "fake": "fake"}
 
 _DATASET = "dataset.json"
 _ACTORS = re.compile(r"(?:(?P<source>[0-9]+)_)?(?P<target>[0-9]+)_[A-Z]_[0-9]{3}")
@@ -256,18 +257,22 @@ def _csv(root: Path, inventory: Inventory, path: str) -> Iterator[tuple[str, _En
     reader = csv.reader(io.StringIO(read_text(root, inventory, path), newline=""))
     try:
         header = [cell.strip().lower() for cell in next(reader, [])]
-        columns = [header.index(name) for name in ("filename", "label", "is_fake") if name in header]
-        if header.count("filename") != 1 or len(columns) != 2 or header.count(header[columns[1]]) != 1:
-            unreadable(root / path, "its first line is not filename,label")
+        said_in = [column for column, name in enumerate(header) if name in ("label", "is_fake")]
+        if header.count("filename") != 1 or not said_in or len({header[column] for column in said_in}) < len(said_in):
+            unreadable(root / path, "its first line does not name filename, and label or is_fake, once each")
         clips: set[str] = set()
         for row in reader:
             if not any(row):
                 continue
-            clip, fake = (row[column].strip() if column < len(row) else "" for column in columns)
-            if fake not in ("0", "1") or clip in clips:
-                unreadable(root / f"{path}:{reader.line_num}", f"{','.join(row)[:60]!r} is not a new clip and 0 or 1")
+            clip, *words = (row[n].strip() if n < len(row) else "" for n in (header.index("filename"), *said_in))
+            label, *more = (_WORDS.get(word.lower()) for word in words)
+            where, what = root / f"{path}:{reader.line_num}", f"{','.join(row)[:60]!r}"
+            if label is None or None in more or clip in clips:
+                unreadable(where, f"{what} is not a new clip and 0 or 1, REAL or FAKE")
+            if any(each != label for each in more):
+                unreadable(where, f"label and is_fake disagree in {what}")
             clips.add(clip)
-            yield clip, _Entry("fake" if fake == "1" else "real")
+            yield clip, _Entry(label)
     except csv.Error as error:
         unreadable(root / f"{path}:{reader.line_num}", f"not a table ({error})")
 

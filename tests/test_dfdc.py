@@ -64,6 +64,10 @@ def test_nothing_is_said_of_what_was_forged(tmp_path: Path) -> None:
         f'"filename","label"\r\n"{A}","1"\r\n"{B}","0"\r\n\r\n',
         f",Filename,is_fake,comment\n0,{A},1,x\n1, {B} ,0\n",
         f"label,filename\n1,{A}\n0,{B}\n",
+        f",filename,label,is_fake\n0,{A},1,1\n1,{B},0,0\n",
+        f",label,original,is_fake,filename\n0,FAKE,{C},1,{A}\n1,REAL,,0,{B}\n",
+        f"filename,label\n{A},FAKE\n{B},REAL\n",
+        f"filename,label\n{A},fake\n{B},Real\n",
     ],
 )
 @pytest.mark.parametrize("file", ["labels.csv", "label.csv"])
@@ -75,10 +79,17 @@ def test_labels_are_read_however_they_were_saved(tmp_path: Path, text: str, file
 @pytest.mark.parametrize(
     ("text", "error"),
     [
-        ("filename,label,is_fake\n", "its first line is not filename,label"),
-        ("filename,filename,label\n", "its first line is not filename,label"),
-        ("filename,label,label\n", "its first line is not filename,label"),
-        ("filename\n", "its first line is not filename,label"),
+        ("filename,filename,label\n", "its first line does not name filename, and label or is_fake, once each"),
+        ("filename,label,label\n", "its first line does not name filename, and label or is_fake, once each"),
+        ("filename,label,is_fake,is_fake\n", "its first line does not name filename, and label or is_fake, once each"),
+        ("filename\n", "its first line does not name filename, and label or is_fake, once each"),
+        (",label,is_fake\n", "its first line does not name filename, and label or is_fake, once each"),
+        ("filename,labels\n", "its first line does not name filename, and label or is_fake, once each"),
+        (f"filename,label,is_fake\n{A},1,0", r"csv:2: label and is_fake disagree in 'aaaaaaaaaa.mp4,1,0'"),
+        (f"filename,label,is_fake\n{A},REAL,1", r"csv:2: label and is_fake disagree in"),
+        (f"filename,label,is_fake\n{A},1,", r"csv:2: .* is not a new clip and 0 or 1, REAL or FAKE"),
+        (f"filename,label,is_fake\n{A},,1", r"csv:2: .* is not a new clip and 0 or 1, REAL or FAKE"),
+        (f"filename,label\n{A},F", r"csv:2: .* is not a new clip and 0 or 1"),
         (f"filename,label\n{A},0\n{A},0", r"csv:3: .* is not a new clip and 0 or 1"),
         (f"filename,label\n{A}", r"csv:2: .* is not a new clip and 0 or 1"),
         (f"filename,label\n{A},1.0", r"csv:2: .* is not a new clip and 0 or 1"),

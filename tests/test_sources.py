@@ -569,9 +569,9 @@ SPLIT_FILES = {f"splits/{split}.json": "[]" for split in SPLITS}
         ("dfdc", "dfdc_train_part_0/metadata.json", "[]", "not an object of clips"),
         ("dfdc", "dfdc_train_part_0/metadata.json", '{"../aaaaaaaaaa.mp4": {}}', "is not the name of a clip"),
         ("dfdc", "dfdc_train_part_0/metadata.json", '{"a": 1, "a": 2}', "the key 'a' is there twice"),
-        ("dfdc", "validation/labels.csv", "aaaaaaaaaa.mp4,1", "its first line is not filename,label"),
-        ("dfdc", "validation/labels.csv", "", "its first line is not filename,label"),
-        ("dfdc", "validation/labels.csv", "filename,label\naaaaaaaaaa.mp4,FAKE", "is not a new clip and 0 or 1"),
+        ("dfdc", "validation/labels.csv", "aaaaaaaaaa.mp4,1", "its first line does not name filename, and label"),
+        ("dfdc", "validation/labels.csv", "", "its first line does not name filename, and label"),
+        ("dfdc", "validation/labels.csv", "filename,label\naaaaaaaaaa.mp4,FALSE", "is not a new clip and 0 or 1"),
         ("dfdc", "validation/labels.csv", "filename,label\n/etc/passwd,1", "is not the name of a clip"),
     ],
 )
