@@ -31,7 +31,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, model_validator
 
-from forgeline.errors import SourceError, TermsError
+from forgeline.errors import SourceError, TermsError, UnreadableError
 from forgeline.inventory import Inventory
 from forgeline.section import Section
 from forgeline.terms import Terms, require_use
@@ -147,8 +147,9 @@ class Camera(Source):
             known.add(beside)
             try:
                 told = read_told(read_text(root, inventory, beside))
-            except (ValueError, OverflowError, RecursionError) as error:
-                refused[path] = f"{beside} is not the recorder's ({error})"
+            except (ValueError, OverflowError, RecursionError, UnreadableError) as error:
+                why = error.what if isinstance(error, UnreadableError) else error
+                refused[path] = f"{beside} is not the recorder's ({why})"
                 continue
             person = named.get(path)
             if person is None and told.share_seen < _SEEN:

@@ -3,7 +3,7 @@
 import json
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, date, datetime
@@ -409,10 +409,10 @@ def test_only_cameras_are_recorded(here: Path) -> None:
 # As a corpus ---------------------------------------------------------------------------------------------------------
 
 
-def stored(folder: Path, files: dict[str, str]) -> Any:
+def stored(folder: Path, files: Mapping[str, str | bytes]) -> Any:
     (folder / "raw").mkdir(exist_ok=True)
-    for name, text in files.items():
-        (folder / "raw" / name).write_text(text)
+    for name, content in files.items():
+        (folder / "raw" / name).write_bytes(content if isinstance(content, bytes) else content.encode())
     return load_of(folder)
 
 
@@ -459,6 +459,22 @@ def test_only_named_people_are_people(here: Path) -> None:
     assert report.missing.examples == (f"{stamp(99)}.mkv",)
     assert report.unexpected.count == 0
     assert report.notes == ("1 segments that nobody named show no face, or hardly one; left out",)
+
+
+def test_what_the_recorder_did_not_write_costs_its_segment_alone(here: Path) -> None:
+    """A file that is no text, too: as a disk that failed leaves it."""
+    files: dict[str, str | bytes] = {f"{stamp(n)}.mkv": str(n) for n in range(4)}
+    files |= {
+        f"{stamp(0)}.jsonl": beside([1]),
+        f"{stamp(1)}.jsonl": b"\xff\xfe{",
+        f"{stamp(2)}.jsonl": "{",
+        f"{stamp(3)}.jsonl": "\0",
+    }
+    made = rows(source()("hall", here / "raw", stored(here, files)))
+    assert made[f"{stamp(0)}.mkv"].reason is None
+    assert made[f"{stamp(1)}.mkv"].reason == f"{stamp(1)}.jsonl is not the recorder's (not UTF-8 text (byte 0))"
+    for other in (2, 3):
+        assert str(made[f"{stamp(other)}.mkv"].reason).startswith(f"{stamp(other)}.jsonl is not the recorder's (")
 
 
 @pytest.mark.parametrize(
