@@ -8,7 +8,8 @@ the segment (sources/camera.py says what is in it): pictures that can't be looke
 the recording.
 
 Memory does not grow with time: of packets that wait to be looked at there are 16 MB at most, of readings 10 000. Disk is
-`keep_gb` at most, a quarter more while a scan or an ingest of the source is running.
+`keep_gb` at most, a quarter more while a scan or an ingest of the source is running or nobody can tell from people.csv which
+segments are named.
 """
 
 import errno
@@ -17,6 +18,7 @@ import os
 import stat
 import threading
 import time
+from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -190,6 +192,7 @@ class _Recorder:
         self.folder = workspace.RAW / name
         self.segments = 0
         self._room_at = 0.0
+        self._unread: tuple[str, bytes] | None = None
         self.folder.mkdir(parents=True, exist_ok=True)
         for path in self.folder.iterdir():
             half = path.name.startswith(PART)
@@ -335,10 +338,16 @@ class _Recorder:
                     self._room_at = time.monotonic() + 1
                     return
             named = self._named()
+            if named is None and self._kept + growing <= _PUT_OFF * limit:
+                self._room_at = time.monotonic() + 1
+                return
+            if named is None:
+                todo = "save it as comma-separated values in UTF-8, or raise keep_gb"
+                raise FactoryError(self.folder / PEOPLE, "can't be read, so that no segment may make way for new ones", todo)
             for path, size in there:
                 if self._kept + growing <= limit:
                     break
-                if path.name not in named:
+                if path.stem not in named:
                     path.unlink(missing_ok=True)
                     path.with_suffix(TOLD).unlink(missing_ok=True)
                     self._kept -= size
@@ -346,12 +355,26 @@ class _Recorder:
             what = f"is full of segments that are named in {PEOPLE} or being recorded"
             raise FactoryError(f"sources.{self._name}.keep_gb", what, "raise it, or move segments to another source")
 
-    def _named(self) -> set[str]:
+    def _named(self) -> set[str] | None:
+        """The segments, without suffix, that occur in people.csv, however a spreadsheet saved it; None where it is no text."""
+        data = b""
         try:
-            text = (self.folder / PEOPLE).read_text(encoding="utf-8-sig", errors="replace")
+            data = (self.folder / PEOPLE).read_bytes()
+            text = data.decode("utf-16" if data.startswith((BOM_UTF16_LE, BOM_UTF16_BE)) else "utf-8-sig")
+            why = "it is no text" if "\0" in text else ""  # UTF-16 without its mark can be read as UTF-8
         except FileNotFoundError:
             return set()
-        return {line.split(",")[0].strip().strip('"') for line in text.splitlines()}
+        except UnicodeDecodeError:
+            why = "it is neither UTF-8 nor UTF-16"
+        except OSError as error:
+            why = _why(error)
+        if not why:
+            self._unread = None
+            return set(STAMP.findall(text))
+        if self._unread != (why, data):  # not every second
+            self._unread = why, data
+            print(f"camera {self._name}: {PEOPLE} can't be read ({why}); no segment is deleted until it can", flush=True)
+        return None
 
 
 class _Segment:

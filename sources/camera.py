@@ -46,6 +46,7 @@ STALE_S = 900.0
 """A reading that is older than this when a segment begins says nothing about it."""
 
 _FEWEST = 4
+_SAVE = "save it as comma-separated values in UTF-8"
 _SEEN = 0.5
 """A segment that nobody named is left out unless a face is in this share of the pictures that were looked at."""
 _SENSOR = re.compile(r"[a-z][a-z0-9_]{0,39}")
@@ -260,9 +261,12 @@ def _seconds(time: str) -> float:
 def _named(root: Path, inventory: Inventory) -> dict[str, str]:
     """Person by segment, as the operator wrote it down."""
     where = f"{RAW}/{root.name}/{PEOPLE}"
-    head, *others = read_table(root, inventory, PEOPLE) or [[]]
+    try:
+        head, *others = read_table(root, inventory, PEOPLE) or [[]]
+    except UnreadableError as error:  # it is nobody's but the operator's
+        raise SourceError(where, error.what, f"{_SAVE}, then run python -m flows scan again") from error
     if head != ["segment", "person"]:
-        raise SourceError(where, f"begins with {','.join(head)[:80]!r}", "begin with `segment,person`")
+        raise SourceError(where, f"begins with {','.join(head)[:80]!r}", f"begin with `segment,person`, and {_SAVE}")
     named: dict[str, str] = {}
     for row in others:
         if len(row) != 2 or row[0] in named or not _PERSON.fullmatch(row[1]):

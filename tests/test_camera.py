@@ -8,14 +8,14 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import av
 import pytest
 from pydantic import ValidationError
 
 from flows import workspace
-from flows.camera import LOGIN_FILE, camera, reading
+from flows.camera import LOGIN_FILE, _Recorder, camera, reading
 from flows.ingest import ingest
 from flows.params import Params
 from flows.plan import _permitted, assign_splits
@@ -221,6 +221,86 @@ def test_a_room_full_of_named_segments_ends_the_recording(here: Path) -> None:
     with pytest.raises(FactoryError, match=r"keep_gb: is full of segments that are named"):
         camera("hall", params_of(here, str(film), keep_gb=0.001), threading.Event())
     assert named.exists()
+
+
+def full(folder: Path, people: bytes) -> tuple[_Recorder, Path, Path]:
+    """A recorder whose room is one of two segments and a half, the second of which, the younger, `people` name."""
+    params = params_of(folder, "/dev/video0", keep_gb=0.0015)
+    source, rest = params.sources["hall"], cast(Any, None)
+    assert isinstance(source, Camera)
+    recorder = _Recorder("hall", source, threading.Event(), rest, rest)
+    named, other = (recorder.folder / f"2020010{day}T000001.000Z.mkv" for day in (1, 2))
+    for path in (named, other):
+        path.write_bytes(b"x" * 900_000)
+    (recorder.folder / "people.csv").write_bytes(people)
+    recorder._kept = 1_800_000
+    return recorder, named, other
+
+
+NAMED = "segment,person\n20200101T000001.000Z.mkv,ana\n"
+
+
+@pytest.mark.parametrize(
+    "people",
+    [
+        NAMED.encode("utf-8-sig"),
+        NAMED.replace(",", ";").replace("\n", "\r\n").encode(),
+        NAMED.replace(",", "\t").encode("utf-16"),
+        b"\xfe\xff" + NAMED.replace(",", "\t").encode("utf-16-be"),
+        b"sep=;\n" + NAMED.replace(",", ";").encode(),
+        NAMED.replace("2020", '"2020').replace(",ana", '" , ana').encode(),
+        b"person,segment\nana,20200101T000001.000Z.mkv\n",
+        b"segment,person\ndata/raw/hall/20200101T000001.000Z.mkv,ana",
+    ],
+    ids=["mark", "semicolons", "UTF-16", "big-endian", "sep", "quotes", "columns", "whole path"],
+)
+def test_who_is_named_stays_however_the_table_was_saved(here: Path, people: bytes) -> None:
+    recorder, named, other = full(here, people)
+    recorder._room(0)
+    assert (named.exists(), other.exists()) == (True, False)
+
+
+@pytest.mark.parametrize(
+    "people",
+    [
+        NAMED.replace("ana", "än").encode("cp1252"),
+        NAMED.encode("utf-16-le"),  # without its mark
+        NAMED.encode("utf-32"),
+        b"PK\x03\x04\x14\x00\xff",
+        NAMED.encode("utf-16")[:-1],
+    ],
+    ids=["cp1252", "no mark", "UTF-32", "a spreadsheet", "cut off"],
+)
+def test_nothing_is_deleted_where_nobody_can_tell_who_is_named(
+    here: Path, people: bytes, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recorder, named, other = full(here, people)
+    for _ in range(3):
+        recorder._room_at = 0.0
+        recorder._room(0)
+    assert capsys.readouterr().out.count("camera hall: people.csv can't be read (it is ") == 1
+    (recorder.folder / "people.csv").write_bytes(people + b"\xff\xff")
+    recorder._room_at = 0.0
+    recorder._room(0)
+    assert capsys.readouterr().out.count("; no segment is deleted until it can\n") == 1
+    recorder._room_at = 0.0
+    with pytest.raises(FactoryError, match=r"people\.csv: can't be read, so that no segment may make way"):
+        recorder._room(80_000)  # a quarter more than there is room
+    assert named.exists()
+    assert other.exists()
+    (recorder.folder / "people.csv").write_text(NAMED)
+    recorder._room(80_000)
+    assert (named.exists(), other.exists()) == (True, False)
+
+
+def test_a_table_that_may_not_be_read_deletes_nothing(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    recorder, named, other = full(here, b"")
+    (recorder.folder / "people.csv").unlink()
+    (recorder.folder / "people.csv").mkdir()
+    recorder._room(0)
+    assert named.exists()
+    assert other.exists()
+    assert "people.csv can't be read (Is a directory)" in capsys.readouterr().out
 
 
 def test_deleting_waits_for_an_ingest_but_not_for_ever(here: Path) -> None:
@@ -475,6 +555,25 @@ def test_what_the_recorder_did_not_write_costs_its_segment_alone(here: Path) -> 
     assert made[f"{stamp(1)}.mkv"].reason == f"{stamp(1)}.jsonl is not the recorder's (not UTF-8 text (byte 0))"
     for other in (2, 3):
         assert str(made[f"{stamp(other)}.mkv"].reason).startswith(f"{stamp(other)}.jsonl is not the recorder's (")
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        f"segment;person\n{stamp(0)}.mkv;ana\n".encode(),
+        f"segment\tperson\n{stamp(0)}.mkv\tana\n".encode(),
+        f"sep=;\nsegment;person\n{stamp(0)}.mkv;ana\n".encode(),
+        f"segment,person\n{stamp(0)}.mkv,ana\n".encode("utf-16"),
+        f"segment,person\n{stamp(0)}.mkv,ana\n".encode("utf-16-le"),
+        f"segment,person\n{stamp(0)}.mkv,än\n".encode("cp1252"),
+        b"",
+    ],
+)
+def test_a_table_that_was_saved_otherwise_is_one_clear_line(here: Path, table: bytes) -> None:
+    files: dict[str, str | bytes] = {f"{stamp(0)}.mkv": "", f"{stamp(0)}.jsonl": beside([1]), "people.csv": table}
+    with pytest.raises(SourceError, match=r"people\.csv: .*save it as comma-separated values in UTF-8") as error:
+        source()("hall", here / "raw", stored(here, files))
+    assert str(error.value).isprintable()
 
 
 @pytest.mark.parametrize(
