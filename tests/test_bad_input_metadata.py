@@ -120,7 +120,8 @@ def test_any_metadata_give_rows_or_one_clear_error(tmp_path: Path) -> None:
     assert max(case["s"] for case in cases) < 10
     for case in cases:
         if case["hazard"] == "larger than any" and case["layout"] != "ffhq":
-            assert "bytes, and the corpus's own has less than" in case["error"], case
+            told = (case["error"], *case["said"])  # of one clip alone it costs that clip
+            assert any("bytes, and the corpus's own has less than" in text for text in told), case
 
 
 def test_nothing_of_metadata_reaches_the_terminal_as_it_is(tmp_path: Path) -> None:
