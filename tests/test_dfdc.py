@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from forgeline.errors import SourceError
@@ -296,6 +296,7 @@ FILES = st.fixed_dictionaries(
 )
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(paths=st.lists(PATHS, max_size=14), files=FILES)
 def test_whatever_lies_there_is_accounted_for_once(
     tmp_path_factory: pytest.TempPathFactory, paths: list[str], files: dict[str, str | bytes]

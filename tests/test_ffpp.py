@@ -5,7 +5,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from hypothesis import example, given
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from forgeline.errors import SourceError
@@ -250,6 +250,7 @@ FILES = st.fixed_dictionaries(
 )
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @example(level="c23", paths=["Deepfakes/000_000.mp4", "FaceSwap/000_003.mp4", "FaceSwap/000_003.avi"], files={})
 @given(level=st.sampled_from(["raw", "c23"]), paths=st.lists(PATHS, max_size=14), files=FILES)
 def test_whatever_lies_there_is_accounted_for_once(
