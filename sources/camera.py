@@ -129,6 +129,8 @@ class Camera(Source):
         if self.terms.consent == TEMPLATE.consent:
             todo = "write on what basis people are recorded: a notice that they see, a contract …"
             raise TermsError(f"{where}.consent", "is still the template's", todo)
+        if "detection" not in self.terms.permitted_use:
+            raise TermsError(f"{where}.permitted_use", "detection is not permitted", "leave this camera out")
 
     def __call__(self, name: str, root: Path, inventory: Inventory) -> Corpus:
         """Real clips; only those that the operator named have a person. TermsError before the terms are accepted."""
@@ -183,6 +185,7 @@ class Camera(Source):
             missing=[segment for segment in named if segment not in inventory.files],
             notes=(f"{len(without_face)} segments that nobody named show no face, or hardly one; left out",)
             * bool(without_face),
+            growing=True,
         )
 
 

@@ -344,6 +344,9 @@ def test_nothing_is_taken_in_before_the_terms_are_there(here: Path, terms: dict[
             camera("hall", params, threading.Event())
         assert server.asked == 0
     assert not (here / "data").exists()
+    if "yet to come" not in what and "ended" not in what:
+        with pytest.raises(TermsError, match=what):
+            params.sources["hall"].__call__("hall", here / "raw", stored(here, {}))
 
 
 def test_recording_ends_with_the_terms(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -539,6 +542,12 @@ def test_only_named_people_are_people(here: Path) -> None:
     assert report.missing.examples == (f"{stamp(99)}.mkv",)
     assert report.unexpected.count == 0
     assert report.notes == ("1 segments that nobody named show no face, or hardly one; left out",)
+
+
+def test_a_camera_that_saw_nobody_yet_is_no_error(here: Path) -> None:
+    corpus = source()("hall", here / "raw", stored(here, {f"{stamp(0)}.mkv": "0", f"{stamp(0)}.jsonl": beside([0, 0])}))
+    assert list(corpus) == []
+    assert corpus.report().notes == ("1 segments that nobody named show no face, or hardly one; left out",)
 
 
 def test_what_the_recorder_did_not_write_costs_its_segment_alone(here: Path) -> None:
