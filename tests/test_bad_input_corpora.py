@@ -132,7 +132,7 @@ def test_whatever_lies_in_the_folder_is_told_and_nothing_followed_or_unpacked(
     assert read_manifest(tmp_path / "manifest.parquet") == sorted(rows.values(), key=lambda row: row.sample_id)
 
 
-@pytest.mark.parametrize("name", LAYOUTS)
+@pytest.mark.parametrize("name", sorted(LAYOUTS.keys() - {"camera"}))  # which grows
 @pytest.mark.parametrize("files", [(), ("README",), ("a/b/c.txt",)], ids=["empty", "a file", "folders"])
 def test_a_folder_without_a_clip_is_one_clear_error(name: str, files: Sequence[str], tmp_path: Path) -> None:
     root = tmp_path / "raw"
