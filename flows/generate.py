@@ -53,8 +53,7 @@ def train(name: str, params: Params) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         begun = folder / ".begun"
         if not begun.is_file() or begun.read_text() != key:
-            done = folder / workspace.MODEL
-            if done.is_file() and json.loads(done.read_text())["key"] == key:
+            if _whole(folder / workspace.MODEL, key):
                 print(f"train {name}: up to date", flush=True)
                 return
             prune(folder, set())
@@ -76,15 +75,22 @@ def train(name: str, params: Params) -> None:
         begun.unlink()
 
 
+def _whole(done: Path, key: str) -> dict[Path, str]:
+    """The files of a finished model and their hashes, where it is of this key and all of them are as they were learned."""
+    told = json.loads(done.read_text()) if done.is_file() else {}
+    if told.get("key") != key:
+        return {}
+    files = {done.parent / name: sha256 for name, sha256 in told["files"].items()}
+    return files if all(path.is_file() and sha256_of(path) == sha256 for path, sha256 in files.items()) else {}
+
+
 def _taken_over(folder: Path, key: str) -> bool:
     """Copy the model that another generator has learned in the same way into `folder`; whether there is one.
 
     A swap, its null twin and a chain with it share a model so: whoever comes first learns it.
     """
     for done in sorted(workspace.MODELS.glob(f"*/{workspace.MODEL}")):
-        told = json.loads(done.read_text())
-        files = {done.parent / name: sha256 for name, sha256 in told["files"].items()}
-        if told["key"] == key and all(path.is_file() and sha256_of(path) == sha256 for path, sha256 in files.items()):
+        if files := _whole(done, key):
             for path in files:
                 with replacing(folder / path.relative_to(done.parent)) as part:
                     shutil.copyfile(path, part)

@@ -34,9 +34,16 @@ if TYPE_CHECKING:
 
 
 TRACKED_BY = ("forgeline.faces", "forgeline.image", "forgeline.manifest", "forgeline.quality", "forgeline.video")
-PRINTED_BY = ("forgeline.prints", "forgeline.denoise", "forgeline.image", "forgeline.video")
-EMBEDDED_BY = ("evaluators.faces", "evaluators.identity", "forgeline.image", "forgeline.prints", "forgeline.video")
-INGESTED_BY = ("flows.ingest", "flows.items", "flows.rejected", "watermark.read", *TRACKED_BY, *PRINTED_BY, *EMBEDDED_BY)
+PRINTED_BY = ("flows.ingest", "forgeline.prints", "forgeline.denoise", "forgeline.image", "forgeline.video")
+EMBEDDED_BY = (
+    "flows.ingest",
+    "evaluators.faces",
+    "evaluators.identity",
+    "forgeline.image",
+    "forgeline.prints",
+    "forgeline.video",
+)
+INGESTED_BY = ("flows.items", "flows.rejected", "watermark.read", *TRACKED_BY, *PRINTED_BY, *EMBEDDED_BY)
 """What a corpus's rows hang on, and what each of their parts does."""
 
 
@@ -92,7 +99,11 @@ def ingest(name: str, params: Params) -> list[Sample]:
             print(f"ingest {name}: all {len(samples)} are up to date", flush=True)
         else:
             forget(stage)
+            (folder / workspace.MANIFEST).unlink(missing_ok=True)  # its rows are of items that may go now
             samples, whole = _brought_up_to_date(name, source(name, workspace.RAW / name, load(inventory)), folder, params)
+            if sha256_of(inventory) != made_by["inventory"]:  # DVC would take the new one for what was ingested
+                (folder / workspace.MANIFEST).unlink()
+                raise SourceError(inventory, "was written anew while it was ingested", "run the same again")
             if whole:
                 remember(stage, made_by, folder)
     _tell_sound(samples)
@@ -139,7 +150,8 @@ def _with_marks(folder: Path, samples: list[Sample], params: Params) -> list[Sam
 
     They have items of their own, because tracking faces, which takes much longer, does not hang on how marks are read.
     """
-    read_by = digest([code_digest("watermark.read"), library_versions(), [key.id for key in masters()], params.plan.batches])
+    code = code_digest("flows.ingest", "watermark.read")
+    read_by = digest([code, library_versions(), [key.id for key in masters()], params.plan.batches])
     jobs = [_MarkJob(s.sample_id, digest([s.sha256, read_by]), s, params.plan.batches) for s in samples if s.reason is None]
     looked = {s.sample_id: s for s in bring_up_to_date(folder, jobs, _read_marks, "ingest: marks")}
     found = sum(bool(s.ingredients) for s in looked.values())

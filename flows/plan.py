@@ -364,7 +364,14 @@ def _generator(section: Section) -> Generator:
 
 
 GENERATE_CODE = ("watermark.seal", "forgeline.denoise", "forgeline.manifest", "forgeline.faces", "flows.generate")
-TRAIN_CODE = ("forgeline.denoise", "forgeline.faces", "forgeline.image", "forgeline.manifest", "forgeline.video")
+TRAIN_CODE = (
+    "forgeline.denoise",
+    "forgeline.faces",
+    "forgeline.image",
+    "forgeline.manifest",
+    "forgeline.video",
+    "flows.generate",
+)
 """Beside a generator's own code, what its samples and its model are made with."""
 
 
@@ -380,9 +387,9 @@ def _write(
     refused: dict[str, str],
     params: Params,
 ) -> None:
+    tracks: dict[str | None, str] = {s.track: sha256_of(Path(s.track)) for s in parents if s.track}
     if workspace.PLAN.is_dir():
         shutil.rmtree(workspace.PLAN)
-    tracks: dict[str | None, str] = {s.track: sha256_of(Path(s.track)) for s in parents if s.track}
     for name, rows in planned.items():
         section = params.generators[name]
         head = {

@@ -150,13 +150,13 @@ def link(place: Place) -> None:
     params = yaml.safe_load((place.clone / "params.yaml").read_text(encoding="utf-8"))
     for name, settings in params.get("sources", {}).items():
         path = place.clone / workspace.RAW / name
-        if settings.get("kind") == "demo" or path.is_dir():
+        if settings.get("kind") == "demo" or (path.is_dir() and not (path.is_symlink() and place.raw)):
             continue
         if place.raw is None or not (place.raw / name).is_dir():
             at = f"in {place.raw}" if place.raw else "as no folder of corpora is given"
             raise SourceError(f"sources.{name}", f"is not there, {at}", f"set rebuild's parameter raw to a folder with {name}")
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.unlink(missing_ok=True)  # a link that leads nowhere
+        path.unlink(missing_ok=True)  # a link that leads nowhere, or to where corpora lay before
         path.symlink_to(place.raw / name)
 
 
@@ -166,7 +166,13 @@ def scan(place: Place) -> None:
 
 
 def repro(place: Place) -> None:
-    """Build what is not up to date. The release refuses what its audit failed: that is the gate."""
+    """Build what is not up to date. The release refuses what its audit failed: that is the gate.
+
+    It is planned anew each time, since consents and agreements end by the day, which DVC does not know of. An equal plan
+    leaves all that follows from it as it is.
+    """
+    run(["dvc", "repro", "plan"], place.clone)
+    run(["dvc", "repro", "--single-item", "--force", "plan"], place.clone)
     run(["dvc", "repro"], place.clone)
 
 

@@ -37,7 +37,7 @@ from forgeline.audio import open_sound
 from forgeline.clip import Clip
 from forgeline.code import code_digest, library_versions
 from forgeline.errors import MediaError, PromiseError
-from forgeline.files import replacing, write_text
+from forgeline.files import replacing, sha256_of, write_text
 from forgeline.image import open_image
 from forgeline.lock import holding
 from forgeline.plot import bars
@@ -97,13 +97,15 @@ def _jobs(params: "Params") -> Iterator[_Job]:
         makes = [
             {name: [e.settings(), code_digest(type(e).__module__)] for name, e in asked.items()},
             {"frames": params.score.frames},
-            [code_digest("evaluators.figure", "forgeline.video", "forgeline.image", "forgeline.audio"), library_versions()],
+            [code_digest("flows.score", "evaluators.figure", "forgeline.video", "forgeline.image", "forgeline.audio")],
+            library_versions(),
             {name: _version(name) for name in MEASURING},
         ]
         for sample in (s for s in rows if s.role != "control"):
             control = controls[str(sample.pair_id)]
             source = _source(sample, of_clip)
-            key = digest([sample.sha256, control.sha256, source and source.sha256, repr(sample), makes])
+            mask = sample.mask and sha256_of(Path(sample.mask))
+            key = digest([repr(sample), mask, repr(control), repr(source), makes])
             yield _Job(sample.sample_id, key, sample, control, source, asked, params.score.frames)
 
 

@@ -167,6 +167,14 @@ def test_a_stage_depends_on_all_code_that_it_rests_on(stage: str) -> None:
     assert not missing
 
 
+def test_the_plan_is_made_again_for_the_code_that_it_tells_of() -> None:
+    """Else items would go on under the key of other code, until something else makes a plan."""
+    deps = definition("plan")["deps"]
+    files = {file_of(name) for name in (*GENERATE_CODE, *TRAIN_CODE)}
+    assert not [f for f in sorted(files) if not any(f == d or f.startswith(f"{d}/") for d in deps)]
+    assert "flows.generate" in {*GENERATE_CODE} & {*TRAIN_CODE}
+
+
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_stage_is_its_command(stage: str) -> None:
     words = definition(stage)["cmd"].split()

@@ -21,9 +21,13 @@ from evaluators.lpips import LPIPS, open_lpips
 from evaluators.ms_ssim import MSSSIM
 from evaluators.psnr import PSNR
 from evaluators.temporal import Temporal, small
-from forgeline.clip import Clip
+from flows import score as scoring
+from flows.params import load_params
+from forgeline.clip import Clip, Said
 from forgeline.errors import MediaError, WeightsError
+from forgeline.sample import Sample
 from forgeline.weights import WEIGHTS
+from tests.conftest import Checkout
 
 RNG = np.random.default_rng
 Pictures = NDArray[np.uint8]
@@ -392,3 +396,32 @@ def test_a_controls_frames_are_kept_as_long_as_its_file_stays(
         found("one.mp4", steady)  # which had to make room, and is kept again
     assert passes == ["one.mp4", "one.mp4", "two.mp4", "one.mp4"]
     assert len(temporal._KEPT) == 1
+
+
+# Kept ----------------------------------------------------------------------------------------------------------------
+
+
+def test_what_a_figure_is_measured_with_is_in_its_key(tiny: Checkout, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The fake's mask, what is said in its control, the code that pairs them; each fake's own key, for those that have it."""
+    monkeypatch.chdir(tiny.path)
+    params, usual_made = load_params(), scoring.made
+
+    def keys() -> dict[str, str]:
+        return {job.name: job.key for job in scoring._jobs(params)}
+
+    def said(names: Any) -> list[Sample]:
+        return [replace(s, words=(Said(0, 1, "other"),)) if s.role == "control" else s for s in usual_made(names)]
+
+    before = keys()
+    assert before == keys()
+    for name, other in {
+        "sha256_of": lambda path: "0" * 64,
+        "made": said,
+        "code_digest": lambda *names: "x" if "flows.score" in names else "y",
+    }.items():
+        with monkeypatch.context() as patch:
+            patch.setattr(scoring, name, other)
+            now = keys()
+        assert now.keys() == before.keys()
+        assert any(now[fake] != before[fake] for fake in before), name
+        assert name == "sha256_of" or all(now[fake] != before[fake] for fake in before), name

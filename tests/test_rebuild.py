@@ -514,6 +514,11 @@ def test_corpora_are_linked(place: Place, tmp_path: Path) -> None:
         link(Place(place.repository, place.clone, tmp_path / "raw", None))
     assert (place.clone / "data/raw/people").resolve() == tmp_path / "raw/people"
     assert not (place.clone / "data/raw/demo").exists()
+    (tmp_path / "moved/people").mkdir(parents=True)
+    link(place)
+    assert (place.clone / "data/raw/people").resolve() == tmp_path / "raw/people"
+    link(Place(place.repository, place.clone, tmp_path / "moved", None))
+    assert (place.clone / "data/raw/people").resolve() == tmp_path / "moved/people"
 
 
 def test_a_busy_server_is_asked_again() -> None:

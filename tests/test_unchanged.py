@@ -17,6 +17,7 @@ from flows.rejected import retry
 from flows.scan import scan_all
 from flows.unchanged import forget, is_unchanged, remember
 from forgeline.compute import Died
+from forgeline.errors import SourceError
 from forgeline.manifest import read_manifest
 from forgeline.sample import Sample
 
@@ -129,6 +130,47 @@ def test_what_is_said_of_a_clip_later_is_in_its_row(corpus: Path, monkeypatch: p
     done = worked(monkeypatch)
     assert [row.attributes.get("glasses") for row in sorted(ingested(), key=lambda s: s.media)] == ["round", None, None, None]
     assert done == ["_report", "_look"]
+
+
+def test_an_inventory_that_is_written_meanwhile_is_not_taken_for_ingested(corpus: Path) -> None:
+    """DVC looks at it after the stage has run."""
+
+    def meanwhile(work: Callable[[Any], Finished], jobs: Sequence[Any]) -> Iterator[tuple[Any, Finished]]:
+        raw = workspace.RAW / "own/dua"
+        soundfile.write(raw / f"b{len(list(raw.iterdir()))}.flac", np.full(16000, 0.1), 16000)
+        scan_all(["own"], load_params())
+        return here(work, jobs)
+
+    lay_out(ingest={"min_seen": 0.6})
+    SPREAD.set(meanwhile)
+    with pytest.raises(SourceError, match=r"own\.jsonl: was written anew while it was ingested; run the same again"):
+        ingested()
+    assert not (corpus / "manifest.parquet").exists()
+    SPREAD.set(here)
+    assert len(ingested()) > 4
+
+
+def test_an_ingest_that_was_stopped_leaves_no_manifest(corpus: Path) -> None:
+    """Its rows would be of items that are gone."""
+
+    def stopped(work: Callable[[Any], Finished], jobs: Sequence[Any]) -> Iterator[tuple[Any, Finished]]:
+        raise KeyboardInterrupt
+
+    lay_out(ingest={"min_seen": 0.6})
+    SPREAD.set(stopped)
+    with pytest.raises(KeyboardInterrupt):
+        ingested()
+    assert not (corpus / "manifest.parquet").exists()
+
+
+def test_other_work_of_ingest_makes_marks_and_prints_anew(corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told = ingest.code_digest
+    monkeypatch.setattr(ingest, "code_digest", lambda *names: told(*names) + ("x" if "flows.ingest" in names else ""))
+    done = worked(monkeypatch)
+    ingested()
+    assert {name: done.count(name) for name in ("_look", "_read_marks", "_print")} == dict.fromkeys(
+        ("_look", "_read_marks", "_print"), 4
+    )
 
 
 def test_what_a_process_died_over_is_tried_again(corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,8 +6,10 @@ from pathlib import Path
 import pytest
 
 from flows import workspace
+from flows.generate import _whole
 from flows.untaught import settled
 from forgeline.errors import FactoryError
+from forgeline.files import sha256_of
 
 
 @pytest.fixture(autouse=True)
@@ -50,3 +52,17 @@ def test_a_plan_that_can_not_be_read_is_said(text: str) -> None:
     planned(text)
     with pytest.raises(FactoryError, match=r"can't be read .* run `dvc repro`, which plans first"):
         settled("control")
+
+
+def test_a_model_is_whole_as_long_as_its_files_are(tmp_path: Path) -> None:
+    """Else a damaged one would be called up to date, and DVC would take it for what was learned."""
+    done, net = tmp_path / workspace.MODEL, tmp_path / "net.bin"
+    assert not _whole(done, "key")
+    net.write_bytes(b"net")
+    done.write_text(json.dumps({"key": "key", "files": {"net.bin": sha256_of(net)}}))
+    assert _whole(done, "key") == {net: sha256_of(net)}
+    assert not _whole(done, "another")
+    net.write_bytes(b"damaged")
+    assert not _whole(done, "key")
+    net.unlink()
+    assert not _whole(done, "key")
