@@ -173,9 +173,10 @@ def _watch_schedule(server: Server, published: Checkout, tmp_path: Path, sent: s
     said = server.log(done)
     assert done["state"]["type"] == "COMPLETED", said
     assert done["auto_scheduled"]
-    # What the remote has is used; what never leaves a machine (tracks of faces, models) is made again.
+    # What the remote has is used; what never leaves a machine (tracks of faces, models) is made again, and the plan each night.
     assert {line for line in said.splitlines() if line.startswith("Running stage")} == {
         "Running stage 'ingest@demo':",
+        "Running stage 'plan':",
         *(f"Running stage 'train@{name}':" for name in published.params()["generators"]),
     }
     assert (clone / "dvc.lock").read_bytes() == (published.path / "dvc.lock").read_bytes()
