@@ -189,7 +189,7 @@ def _watch_schedule(server: Server, published: Checkout, tmp_path: Path, sent: s
     published.run("git", "push", "--quiet", "origin", "HEAD")
     before = refs(bare)
     failed = until("a scheduled run to fail", lambda: server.runs("often", "FAILED", "CRASHED"))[0]
-    assert "pairs: a fault by a test" in server.log(failed)
+    until("its log to come, which is sent in pieces", lambda: "pairs: a fault by a test" in server.log(failed))
     assert tag.split("/")[-1] in before
     assert refs(bare) == before
     assert objects(store) == sent
