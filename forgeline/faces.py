@@ -347,6 +347,8 @@ def under_mask(tracks: Sequence[Track], masks: Iterable[Mask], size: tuple[int, 
                 inside = int(masked[y0:y1, x0:x1].sum())
                 common[which] += inside
                 either[which] += (y1 - y0) * (x1 - x0) - inside
+        if len(tracks) == 1 and common.any():
+            break  # there is nobody to choose from: the other masks need not be decoded
     if judged and not common.any():
         return []
     first = int(np.argmax(common / np.maximum(either, 1)))

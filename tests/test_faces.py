@@ -381,6 +381,13 @@ def test_nobody_is_under_a_mask_that_lies_beside_all_faces() -> None:
         assert under_mask(tracks, masks, (200, 100)) == tracks, "nothing is masked while a face is seen"
 
 
+def test_of_one_face_no_more_masks_are_read_than_it_takes() -> None:
+    masks = iter(masks_of(None, SMALL, SMALL, SMALL))
+    alone = [at(SMALL, SMALL, SMALL, SMALL)]
+    assert under_mask(alone, masks, (200, 100)) == alone
+    assert len(list(masks)) == 2
+
+
 def test_a_large_face_is_not_under_a_small_mask_that_it_holds() -> None:
     around, within = at((100, 0, 200, 100)), at(SMALL)
     assert under_mask([around, within], masks_of(SMALL), (200, 100))[0] is within
